@@ -1,0 +1,151 @@
+"""From raw bytes to calibrated probabilities: what gates, goldens, the drift reference and the endpoint all call.
+
+Letters for shapes: b samples, k labels, d features, e compact embedding, s input statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from pipelines.core.backbones import build_backbone
+from pipelines.core.bundle import BundleManifest, Golden, read_manifest, verify_files
+from pipelines.core.errors import IntegrityError
+from pipelines.core.heads import build_head, softmax
+from pipelines.core.preprocess import decode_image, image_to_array
+from pipelines.core.signals import image_statistics
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+_BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Answers of one bundle for b samples.
+
+    Attributes:
+        bundle: Id of the bundle that gave them.
+        labels: The most probable label of each sample.
+        probabilities: float64 [b, k], calibrated, in the order of the bundle's labels.
+        embeddings: float32 [b, e], the projected features.
+        statistics: float32 [b, s], in the order of `signals.IMAGE_STATISTICS`.
+    """
+
+    bundle: str
+    labels: tuple[str, ...]
+    probabilities: NDArray[np.float64]
+    embeddings: NDArray[np.float32]
+    statistics: NDArray[np.float32]
+
+
+class Predictor:
+    """A loaded bundle. Safe to call from several threads: nothing in it changes after loading."""
+
+    def __init__(self, manifest: BundleManifest, bundle: str, tensors: dict[str, torch.Tensor], projection: NDArray[np.float32]) -> None:
+        self.manifest = manifest
+        self.bundle = bundle
+        self._projection = projection
+        self._backbone, self._head = _build_networks(manifest, tensors)
+
+    @classmethod
+    def load(cls, path: Path, *, verify: bool = True) -> Predictor:
+        """Loads a bundle, offline and without code of the training side.
+
+        Args:
+            path: The bundle's directory.
+            verify: Check every file's hash and replay the goldens. Off only while a bundle is being made.
+
+        Raises:
+            IntegrityError: A hash, a tensor's shape or a golden does not match.
+        """
+        import safetensors.numpy
+        import safetensors.torch
+
+        manifest, identity = read_manifest(path)
+        if verify:
+            verify_files(path, manifest)
+        tensors = safetensors.torch.load_file(path / "weights.safetensors")
+        projection = safetensors.numpy.load_file(path / "projection.safetensors")["projection"]
+        predictor = cls(manifest, identity, tensors, projection)
+        if verify:
+            check_goldens(predictor, path)
+        return predictor
+
+    def predict(self, samples: Sequence[bytes]) -> Predictions:
+        """Predicts from raw sample files.
+
+        Raises:
+            DataError: A sample does not decode.
+        """
+        parts = [self._predict_batch(samples[start : start + _BATCH_SIZE]) for start in range(0, len(samples), _BATCH_SIZE)]
+        probabilities = softmax(np.concatenate([logits for logits, _, _ in parts]), self.manifest.temperature)
+        return Predictions(
+            bundle=self.bundle,
+            labels=tuple(self.manifest.labels[index] for index in probabilities.argmax(axis=1)),
+            probabilities=probabilities,
+            embeddings=np.concatenate([features for _, features, _ in parts]) @ self._projection,
+            statistics=np.concatenate([statistics for _, _, statistics in parts]),
+        )
+
+    def _predict_batch(self, samples: Sequence[bytes]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        import torch
+
+        images = [decode_image(data, self.manifest.preprocess) for data in samples]
+        batch = np.stack([image_to_array(image, self.manifest.preprocess) for image in images])
+        with torch.inference_mode():
+            features = self._backbone(torch.from_numpy(batch))
+            logits = self._head(features)
+        return logits.numpy(), features.numpy(), np.stack([image_statistics(image) for image in images])
+
+
+def _build_networks(manifest: BundleManifest, tensors: dict[str, torch.Tensor]) -> tuple[nn.Module, nn.Module]:
+    backbone = build_backbone(manifest.backbone)
+    head = build_head(tensors["head.weight"].shape[1], len(manifest.labels))
+    for prefix, module in (("backbone.", backbone), ("head.", head)):
+        state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        try:
+            module.load_state_dict(state, strict=True)
+        except RuntimeError as error:
+            raise IntegrityError(
+                got=f"weights that do not fit {manifest.backbone.name}: {error}.",
+                allowed="the tensors of exactly this architecture.",
+                next_step="package the model again with `regraft retrain`.",
+            ) from error
+        module.eval().requires_grad_(False)
+    return backbone, head
+
+
+def read_goldens(path: Path) -> list[tuple[Golden, bytes]]:
+    """The goldens of a bundle, each with its raw sample."""
+    goldens = TypeAdapter(list[Golden]).validate_json((path / "goldens.json").read_bytes())
+    return [(golden, (path / "goldens" / golden.file).read_bytes()) for golden in goldens]
+
+
+def check_goldens(predictor: Predictor, path: Path) -> None:
+    """Replays a bundle's goldens.
+
+    Raises:
+        IntegrityError: A label or a probability differs by more than the manifest's tolerance; names the worst.
+    """
+    goldens = read_goldens(path)
+    answers = predictor.predict([data for _, data in goldens])
+    expected = np.array([golden.probabilities for golden, _ in goldens])
+    differences = np.abs(answers.probabilities - expected).max(axis=1)
+    worst = int(differences.argmax())
+    wrong_labels = [golden.file for (golden, _), label in zip(goldens, answers.labels, strict=True) if golden.label != label]
+    if wrong_labels or differences[worst] > predictor.manifest.golden_tolerance:
+        raise IntegrityError(
+            got=f"bundle {predictor.bundle} that answers its golden {goldens[worst][0].file} differently by {differences[worst]:.2g}"
+            f" ({len(wrong_labels)} of {len(goldens)} labels differ).",
+            allowed=f"the stored labels, and probabilities within {predictor.manifest.golden_tolerance:g}.",
+            next_step="compare the library versions in lineage.json with those installed; train again on this stack if they must differ.",
+        )

@@ -1,0 +1,55 @@
+"""Samples: what the labels table says, joined with what the files hold.
+
+`data/` holds `labels.csv` (or `.parquet`) and the sample files. Columns: `path` (relative to `data/`) and `label`; optional are
+`group` (samples of one group share a split: a patient, a writer), `domain` (a scanner, a client), `arrival` (ISO 8601 date) and
+`split` (a split that the team has fixed itself; empty: decided by hash).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+Split = Literal["train", "validation", "test", "holdout"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test", "holdout")
+DEFAULT_DOMAIN = "default"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled example.
+
+    Attributes:
+        id: sha256 of the file's bytes.
+        path: Relative to `data/`, with forward slashes.
+        label: One of the project's labels.
+        group: Samples with one group share a split; the id where the table has no group.
+        domain: Where it came from.
+        arrival: ISO 8601 date, or empty.
+        split: `holdout` samples are used by no stage.
+    """
+
+    id: str
+    path: str
+    label: str
+    group: str
+    domain: str
+    arrival: str
+    split: Split
+
+
+def write_samples(samples: Iterable[Sample], path: Path) -> None:
+    """Writes samples as CSV, in the given order."""
+    columns = [field.name for field in fields(Sample)]
+    pd.DataFrame([asdict(sample) for sample in samples], columns=columns).to_csv(path, index=False, lineterminator="\n")
+
+
+def read_samples(path: Path, *splits: Split) -> list[Sample]:
+    """Reads samples that `write_samples` wrote, all of them or those of the named splits."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    samples = [Sample(**row) for row in table.to_dict(orient="records")]
+    return [sample for sample in samples if not splits or sample.split in splits]

@@ -1,0 +1,16 @@
+"""How long work tells its watcher where it is, whoever shows it: a terminal, a Prefect run page, nobody."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Receives one call per step of long work."""
+
+    def __call__(self, activity: str, done: int, total: int) -> None:
+        """Tells that `done` of `total` steps of `activity` are finished; done equals total at the end."""
+
+
+def silent(activity: str, done: int, total: int) -> None:
+    """Shows nothing."""

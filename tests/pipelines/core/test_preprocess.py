@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pydantic import ValidationError
+
+from pipelines.core.errors import DataError
+from pipelines.core.preprocess import ImagePreprocess, decode_image, image_to_array, preprocess
+
+RGB = ImagePreprocess(color="RGB", height_px=16, width_px=24, mean=(0.5, 0.4, 0.3), std=(0.5, 0.25, 0.2))
+GREY = ImagePreprocess(color="L", height_px=16, width_px=16, mean=(0.5,), std=(0.5,))
+
+
+def png(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_equals_a_slow_reference() -> None:
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 256, (16, 24, 3), dtype=np.uint8))
+    array = image_to_array(image, RGB)
+    expected = np.empty((3, 16, 24))
+    for channel in range(3):
+        for y in range(16):
+            for x in range(24):
+                value = image.getpixel((x, y))[channel] / 255
+                expected[channel, y, x] = (value - RGB.mean[channel]) / RGB.std[channel]
+    np.testing.assert_allclose(array, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop"])
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (3, 200), (200, 3), (17, 16), (33, 50)])
+def test_every_size_gives_the_networks_size(fit: str, width: int, height: int) -> None:
+    spec = RGB.model_copy(update={"fit": fit, "crop_frac": 0.875})
+    assert image_to_array(Image.new("RGB", (width, height)), spec).shape == (3, 16, 24)
+
+
+def test_crop_agrees_with_timms_evaluation_transform() -> None:
+    from timm.data import create_transform
+
+    rng = np.random.default_rng(1)
+    image = Image.fromarray(rng.integers(0, 256, (61, 83, 3), dtype=np.uint8))
+    spec = ImagePreprocess(color="RGB", height_px=32, width_px=32, fit="crop", crop_frac=0.875, mean=(0.5,) * 3, std=(0.5,) * 3)
+    reference = create_transform((3, 32, 32), interpolation="bicubic", mean=spec.mean, std=spec.std, crop_pct=0.875)(image).numpy()
+    np.testing.assert_allclose(image_to_array(image, spec), reference, atol=1e-5)
+
+
+def test_exif_rotation_is_applied() -> None:
+    image = Image.new("L", (8, 8), 0)
+    image.putpixel((0, 0), 255)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise to view
+    upright = decode_image(png(image, exif=exif), GREY)
+    assert upright.getpixel((7, 0)) == 255
+
+
+@pytest.mark.parametrize("value", [0, 257, 65_535])
+def test_sixteen_bits_are_scaled_to_eight(value: int) -> None:
+    image = Image.fromarray(np.full((4, 4), value, dtype=np.uint16))
+    assert decode_image(png(image), GREY).getpixel((1, 1)) == value // 257
+
+
+def test_palette_cmyk_and_transparency() -> None:
+    red = Image.new("RGB", (4, 4), (255, 0, 0))
+    assert decode_image(png(red.convert("P")), RGB).getpixel((0, 0)) == (255, 0, 0)
+    assert decode_image(png(red.convert("CMYK"), "TIFF"), RGB).getpixel((0, 0)) == (255, 0, 0)
+    transparent = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    assert decode_image(png(transparent), RGB).getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a", b"not an image", b"%PDF-1.4", b"\x89PNG\r\n\x1a\n" + b"\0" * 40])
+def test_what_is_no_image_is_bad_data(data: bytes) -> None:
+    with pytest.raises(DataError, match="do not decode as an image"):
+        decode_image(data, GREY)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.integers(0, 400), st.binary(max_size=8), st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"]))
+def test_damaged_images_never_raise_anything_else(place: int, damage: bytes, kind: str) -> None:
+    good = png(Image.fromarray(np.arange(300, dtype=np.uint8).reshape(15, 20)), kind)
+    bad = good[:place] + damage + good[place + len(damage) :]
+    try:
+        decode_image(bad, GREY)
+    except DataError as error:
+        assert "export it again" in error.next_step or "scale the image down" in error.next_step
+
+
+def test_a_truncated_image_is_refused() -> None:
+    data = png(Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)))
+    with pytest.raises(DataError, match="do not decode as an image"):
+        decode_image(data[: len(data) // 2], GREY)
+
+
+@pytest.mark.parametrize(("side", "message"), [(2_000, "2000 x 2000 = 4000000 pixels"), (20_000, "400000000 pixels")])
+def test_too_many_pixels_are_refused_before_decoding(side: int, message: str) -> None:
+    data = png(Image.new("1", (side, side)))
+    with pytest.raises(DataError, match=f"{message}.*at most 1000000 pixels"):
+        decode_image(data, GREY.model_copy(update={"max_pixels": 1_000_000}))
+
+
+def test_formats_outside_the_list_are_refused() -> None:
+    with pytest.raises(DataError, match="do not decode"):
+        decode_image(png(Image.new("L", (4, 4)), "PPM"), GREY)
+
+
+def test_statistics_must_fit_the_channels() -> None:
+    with pytest.raises(ValidationError, match="RGB needs 3 of each"):
+        ImagePreprocess(color="RGB", height_px=16, width_px=16, mean=(0.5,), std=(0.5,))
+
+
+def test_a_batch_is_its_samples() -> None:
+    images = [png(Image.new("L", (5, 9), value)) for value in (0, 128, 255)]
+    batch = preprocess(images, GREY)
+    assert batch.shape == (3, 1, 16, 16)
+    np.testing.assert_allclose(batch[:, 0, 0, 0], [-1, 128 / 127.5 - 1, 1], atol=1e-6)

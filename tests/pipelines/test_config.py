@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.conf_template import ConfDefaults, render_conf
+from pipelines.config import load_config
+from pipelines.core.errors import ConfigurationError
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    path = tmp_path / "conf" / "p.yaml"
+    path.parent.mkdir()
+    path.write_text(render_conf("my-photos", "image", ["ant", "bee"], 300, ConfDefaults("A minute.")), encoding="utf-8")
+    return path
+
+
+def edit(path: Path, **changes: object) -> Path:
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+    return path
+
+
+def test_the_template_is_a_valid_configuration(conf: Path) -> None:
+    config = load_config(conf)
+    assert (config.project, config.labels) == ("my-photos", ("ant", "bee"))
+
+
+@given(st.lists(st.text(min_size=1, max_size=12).filter(str.strip), min_size=2, max_size=5, unique=True))
+def test_any_label_survives_the_template(labels: list[str]) -> None:
+    text = render_conf("my-photos", "image", labels, 300, ConfDefaults("A minute."))
+    assert yaml.safe_load(text)["labels"] == labels
+
+
+def test_all_errors_come_at_once_with_path_value_and_what_is_allowed(conf: Path) -> None:
+    edit(conf, labels=["ant"], sead=1, split={"train": 0.9, "validation": 0.9, "test": 0.1})
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(conf)
+    where = {finding.where: finding.problem for finding in caught.value.findings}
+    assert set(where) == {"labels", "sead", "split"}
+    assert "at least 2 items" in where["labels"]
+    assert "'sead' is no key here; allowed" in where["sead"]
+    assert "1.9; it must be 1" in where["split"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": ["a", "a"]}, "labels are listed twice: a"),
+        ({"gates": []}, "gates: tuple should have at least 1 item"),
+        ({"gates": [{"kind": "goldens"}, {"kind": "goldens"}]}, "gates are listed twice: goldens"),
+        ({"gates": [{"kind": "beats_champion"}]}, "gates.0.beats_champion.without_champion: field required"),
+        ({"backbone": {"kind": "timm", "name": "x"}}, "either weights .* or hub"),
+        ({"backbone": {"kind": "timm", "name": "x", "hub": "a/b"}}, "hub needs revision"),
+        ({"method": {"kind": "magic"}}, "does not match any of the expected tags: 'probe', 'lp_ft'"),
+        ({"monitor": {"false_alarm_rate": 0.001, "n_permutations": 99}}, "n_permutations must be at least"),
+    ],
+)
+def test_wrong_values(conf: Path, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        load_config(edit(conf, **changes))
+
+
+def test_overrides_pass_the_same_checks(conf: Path) -> None:
+    assert load_config(conf, ["method.epochs=3"]).method.model_dump()["epochs"] == 3
+    with pytest.raises(ConfigurationError, match="epochs"):
+        load_config(conf, ["method.epochs=0"])
+    with pytest.raises(ConfigurationError, match="--set method.epochs. Allowed: --set a.b=c"):
+        load_config(conf, ["method.epochs"])
+    with pytest.raises(ConfigurationError, match="project is no section"):
+        load_config(conf, ["project.name=x"])
+
+
+def test_weights_are_relative_to_the_workspace(conf: Path) -> None:
+    edit(conf, backbone={"kind": "timm", "name": "resnet18", "weights": "weights/w.safetensors"})
+    config = load_config(conf)
+    assert config.backbone.model_dump()["weights"] == conf.parent.parent / "weights" / "w.safetensors"
+
+
+@pytest.mark.parametrize("text", ["[1]", "a: [", "\x00", ""])
+def test_what_is_no_mapping_is_said(conf: Path, text: str) -> None:
+    conf.write_text(text)
+    with pytest.raises(ConfigurationError, match="p.yaml"):
+        load_config(conf)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        load_config(tmp_path / "none.yaml")
