@@ -51,5 +51,12 @@ def write_samples(samples: Iterable[Sample], path: Path) -> None:
 def read_samples(path: Path, *splits: Split) -> list[Sample]:
     """Reads samples that `write_samples` wrote, all of them or those of the named splits."""
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    samples = [Sample(**row) for row in table.to_dict(orient="records")]
+    samples = [Sample(**{str(name): value for name, value in row.items()}) for row in table.to_dict(orient="records")]
     return [sample for sample in samples if not splits or sample.split in splits]
+
+
+def read_labelled_paths(data: Path, split: Split) -> list[tuple[str, str]]:
+    """Path and label of the samples that the labels table itself puts into `split`."""
+    table = pd.read_csv(data / "labels.csv", dtype=str, keep_default_na=False)
+    rows = table[table["split"] == split]
+    return list(zip(rows["path"], rows["label"], strict=True))

@@ -69,7 +69,7 @@ def test_overrides_pass_the_same_checks(conf: Path) -> None:
     assert load_config(conf, ["method.epochs=3"]).method.model_dump()["epochs"] == 3
     with pytest.raises(ConfigurationError, match="epochs"):
         load_config(conf, ["method.epochs=0"])
-    with pytest.raises(ConfigurationError, match="--set method.epochs. Allowed: --set a.b=c"):
+    with pytest.raises(ConfigurationError, match=r"--set method\.epochs\. Allowed: --set a\.b=c"):
         load_config(conf, ["method.epochs"])
     with pytest.raises(ConfigurationError, match="project is no section"):
         load_config(conf, ["project.name=x"])
@@ -84,7 +84,7 @@ def test_weights_are_relative_to_the_workspace(conf: Path) -> None:
 @pytest.mark.parametrize("text", ["[1]", "a: [", "\x00", ""])
 def test_what_is_no_mapping_is_said(conf: Path, text: str) -> None:
     conf.write_text(text)
-    with pytest.raises(ConfigurationError, match="p.yaml"):
+    with pytest.raises(ConfigurationError, match=r"p\.yaml"):
         load_config(conf)
 
 

@@ -1,0 +1,127 @@
+"""Makes the first dataset of a workspace from samples that a team has already: copies them, never links, and writes `labels.csv`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines.config import SplitSection
+from pipelines.core.errors import ConfigurationError, DataError, Finding
+from pipelines.image_files import ImageFile
+from pipelines.labels_table import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
+from pipelines.sample_source import SPLIT_FOLDERS, SampleSource, SourceSample, count_by_label, read_source
+from pipelines.split import unit_hash
+from pipelines.staging import is_vacant, staged_folder
+
+LABELS_TABLE = "labels.csv"
+_VALIDATION_SALT = "import-validation"
+
+
+@dataclass(frozen=True)
+class ImportSummary:
+    """What was imported.
+
+    Attributes:
+        labels: Sorted.
+        n_samples: By label, in the same order.
+        ignored: Files, folders and columns of the source that are no samples.
+        fixed_splits: Whether `labels.csv` states the splits, because the source does.
+        notes: What was decided for the team, as sentences.
+    """
+
+    labels: tuple[str, ...]
+    n_samples: Mapping[str, int]
+    ignored: tuple[str, ...]
+    fixed_splits: bool
+    notes: tuple[str, ...]
+
+
+def import_samples(source: Path, target_data: Path) -> ImportSummary:
+    """Copies the samples of `source` to `target_data` and writes their labels table; all or nothing.
+
+    Files keep their names and folders. Folders named like splits fix the splits. Where they have no test folder, the validation folder
+    is the test split; where no validation is left, a fifth of train becomes validation, chosen by a hash of the pixels.
+
+    Args:
+        source: A folder of class folders, a folder with a labels table, or a table (see `pipelines.sample_source`).
+        target_data: Must not exist, or be empty.
+
+    Raises:
+        ConfigurationError: There is no `source`, or `target_data` is taken.
+        DataError: Anything is wrong with a sample, or there are fewer than two classes: all faults are listed.
+    """
+    if not is_vacant(target_data):
+        raise ConfigurationError(
+            got=f"the folder {target_data}, which is there and not empty.",
+            allowed="a folder that does not exist yet, or an empty one.",
+            next_step="choose another folder, or add samples to a workspace with `regraft ingest`.",
+        )
+    content = read_source(source)
+    samples, notes, split_faults = _fixed_splits(content)
+    _refuse_faults(source, content, split_faults)
+    with staged_folder(target_data) as staging:
+        for sample in samples:
+            (staging / sample.path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(content.root / sample.path, staging / sample.path)
+        _write_labels(samples, staging / LABELS_TABLE)
+    return ImportSummary(
+        labels=content.classes,
+        n_samples=count_by_label(samples, content.classes),
+        ignored=content.ignored,
+        fixed_splits=any(sample.split for sample in samples),
+        notes=tuple(notes),
+    )
+
+
+def _refuse_faults(source: Path, content: SampleSource, split_faults: Sequence[Finding]) -> None:
+    findings = [*content.findings, *split_faults]
+    if len(content.classes) == 1:
+        findings.append(Finding(source.name, f"has one class only, {content.classes[0]!r}: there is nothing to tell apart"))
+    if findings:
+        raise DataError(
+            got=f"{source} with {len(findings)} {'fault' if len(findings) == 1 else 'faults'}.",
+            allowed="at least two classes, each with images that decode: class folders, or a table with path and label.",
+            next_step="correct or remove what is listed, and run the command again; nothing was copied.",
+            findings=findings,
+        )
+
+
+def _fixed_splits(content: SampleSource) -> tuple[list[SourceSample], list[str], list[Finding]]:
+    """The samples with the splits that the source's folders fix, what was decided on the way, and what is missing."""
+    samples = list(content.samples)
+    if not content.split_folders:
+        return samples, [], []
+    present = {SPLIT_FOLDERS[name] for name in content.split_folders}
+    if len(present) == 1:
+        return samples, [f"the folder {content.split_folders[0]} alone does not fix splits: a hash decides them"], []
+    if "train" not in present:
+        return samples, [], [Finding(content.root.name, f"has the folders {', '.join(content.split_folders)}, but no train")]
+    notes: list[str] = []
+    if "test" not in present:
+        samples = [replace(sample, split="test") if sample.split == "validation" else sample for sample in samples]
+        notes.append("there is no test folder: the validation folder is the test split")
+    if not {"validation", "test"} <= present:
+        samples = _with_validation(samples, content.images)
+        notes.append("a fifth of the train folder, chosen by a hash of the pixels, is the validation split")
+    return samples, notes, []
+
+
+def _with_validation(samples: Sequence[SourceSample], images: Sequence[ImageFile]) -> list[SourceSample]:
+    shares = SplitSection()
+    validation_frac = shares.validation / (shares.train + shares.validation)
+    return [
+        replace(sample, split="validation")
+        if sample.split == "train" and unit_hash(image.pixel_digest, _VALIDATION_SALT) < validation_frac
+        else sample
+        for sample, image in zip(samples, images, strict=True)
+    ]
+
+
+def _write_labels(samples: Sequence[SourceSample], path: Path) -> None:
+    table = pd.DataFrame([asdict(sample) for sample in samples])
+    used = [column for column in OPTIONAL_COLUMNS if table[column].ne("").any()]
+    table[[*REQUIRED_COLUMNS, *used]].to_csv(path, index=False, lineterminator="\n")

@@ -1,0 +1,86 @@
+"""What a row of a labels table must satisfy, wherever the table comes from."""
+
+from __future__ import annotations
+
+import datetime
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pipelines.dataset import SPLITS
+from pipelines.image_files import normal_path
+from pipelines.labels_table import LabelRow
+
+ProblemKind = Literal["row", "file", "label", "split", "twin", "note"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a dataset.
+
+    Attributes:
+        where: A path relative to `data/`, or a row of the labels table.
+        problem: What is wrong, in a few words.
+        kind: What it concerns. `row` and `file`: the row or its file is no use as it is; `label`, `split` and `twin` can also be seen
+            in samples.csv and images.csv; `note` is nothing wrong, but something to know of.
+    """
+
+    where: str
+    problem: str
+    kind: ProblemKind
+
+
+def usable_rows(rows: Sequence[LabelRow]) -> tuple[list[LabelRow], list[Problem]]:
+    """The rows that name a file of their own, and what is wrong with rows."""
+    usable: list[LabelRow] = []
+    problems: list[Problem] = []
+    first_place: dict[str, str] = {}
+    for row in rows:
+        path = normal_path(row.path)
+        fault = _row_fault(row) or (f"the path {path} is listed already ({first_place[path]})" if path in first_place else "")
+        if fault:
+            problems.append(Problem(row.where, fault, "row"))
+            continue
+        first_place[path] = row.where
+        usable.append(row)
+        if row.arrival and not _is_date(row.arrival):
+            problems.append(Problem(path, f"the arrival {row.arrival!r} is no ISO 8601 date, for example 2026-11-20", "row"))
+    return usable, problems
+
+
+def label_problem(label: str, labels: Sequence[str]) -> str:
+    """Says what is wrong with a label that is not one of `labels`."""
+    if not label:
+        return "the label is empty"
+    by_folded = {known.casefold(): known for known in labels}
+    nearest = [by_folded[folded] for folded in difflib.get_close_matches(label.strip().casefold(), by_folded, n=1, cutoff=0.7)]
+    return f"the label {label!r} is not in the conf file's labels" + (f" (did you mean {nearest[0]!r}?)" if nearest else "")
+
+
+def split_problems(rows: Sequence[LabelRow]) -> list[Problem]:
+    """Rows whose split is no split."""
+    allowed = ", ".join(SPLITS)
+    wrong = [row for row in rows if row.split and row.split not in SPLITS]
+    return [Problem(normal_path(row.path), f"the split {row.split!r} is none of {allowed} or empty", "split") for row in wrong]
+
+
+def has_control_character(text: str) -> bool:
+    """Whether the text holds a character, a line break for one, that would not survive the way through files and file systems."""
+    return any(ord(character) < 32 for character in text)
+
+
+def _row_fault(row: LabelRow) -> str:
+    if not row.path:
+        return "the path is empty"
+    cells = (row.path, row.label, row.group, row.domain, row.arrival, row.split)
+    odd = next((cell for cell in cells if has_control_character(cell)), None)
+    return "" if odd is None else f"{odd!r} holds a control character"
+
+
+def _is_date(text: str) -> bool:
+    try:
+        datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,90 @@
+"""Stage `manifest`: reads the labels table and every file once, and writes down what is there and what is wrong with it.
+
+    samples.csv    the columns of `pipelines.dataset.Sample`; `split` holds what the team has fixed itself, else nothing
+    images.csv     id, path, width_px, height_px, mode, n_bytes, pixel_digest; one row for each of samples.csv, in its order
+    problems.csv   where, problem, kind; all of them from one pass
+
+A file that cannot be used is a problem and no sample. A sample with a wrong label, split or twin is both.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines.config import ProjectConfig
+from pipelines.dataset import DEFAULT_DOMAIN, Sample
+from pipelines.image_files import ImageFile, Unusable, inspect_images, normal_path
+from pipelines.label_rows import Problem, label_problem, split_problems, usable_rows
+from pipelines.labels_table import COLUMNS, LabelRow, LabelsTable, read_labels_table
+
+SAMPLES, IMAGES, PROBLEMS = "samples.csv", "images.csv", "problems.csv"
+SAMPLE_COLUMNS = tuple(field.name for field in fields(Sample))
+IMAGE_COLUMNS = ("id", "path", "width_px", "height_px", "mode", "n_bytes", "pixel_digest")
+PROBLEM_COLUMNS = ("where", "problem", "kind")
+
+
+def build_manifest(data_dir: Path, config: ProjectConfig, out: Path) -> None:
+    """Reads the dataset and writes samples.csv, images.csv and problems.csv into `out`.
+
+    Raises:
+        DataError: The labels table is missing, is not UTF-8, lacks a column or has no rows. Everything else is a row of problems.csv.
+    """
+    table = read_labels_table(data_dir / config.data.labels_table)
+    problems = _notes(table, config.data.labels_table) + [Problem(item.where, item.problem, "row") for item in table.findings]
+    rows, row_problems = usable_rows(table.rows)
+    files = inspect_images(data_dir, [normal_path(row.path) for row in rows])
+    pairs = [(row, file) for row, file in zip(rows, files, strict=True) if isinstance(file, ImageFile)]
+    unusable = [(row, file) for row, file in zip(rows, files, strict=True) if isinstance(file, Unusable)]
+    problems += row_problems + [Problem(normal_path(row.path), file.problem, "file") for row, file in unusable]
+    problems += _label_problems(rows, config.labels) + split_problems(rows) + _twin_problems(pairs)
+    _write(out / SAMPLES, SAMPLE_COLUMNS, [_sample(row, file) for row, file in pairs])
+    _write(out / IMAGES, IMAGE_COLUMNS, [{**asdict(file), "path": normal_path(row.path)} for row, file in pairs])
+    _write(out / PROBLEMS, PROBLEM_COLUMNS, [asdict(problem) for problem in problems])
+
+
+def read_problems(manifest: Path) -> list[Problem]:
+    """Reads the problems of a manifest."""
+    table = pd.read_csv(manifest / PROBLEMS, dtype=str, keep_default_na=False)
+    return [Problem(*row) for row in table[list(PROBLEM_COLUMNS)].itertuples(index=False)]
+
+
+def _write(path: Path, columns: Sequence[str], rows: list[dict[str, object]]) -> None:
+    pd.DataFrame(rows, columns=list(columns)).to_csv(path, index=False, lineterminator="\n")
+
+
+def _sample(row: LabelRow, file: ImageFile) -> dict[str, object]:
+    optional = {"group": row.group or file.id, "domain": row.domain or DEFAULT_DOMAIN, "arrival": row.arrival, "split": row.split}
+    return {"id": file.id, "path": normal_path(row.path), "label": row.label, **optional}
+
+
+def _notes(table: LabelsTable, name: str) -> list[Problem]:
+    known = ", ".join(COLUMNS)
+    return [Problem(name, f"the column {column!r} is not used; Regraft knows {known}", "note") for column in table.unknown_columns]
+
+
+def _label_problems(rows: Sequence[LabelRow], labels: Sequence[str]) -> list[Problem]:
+    wrong = {label: label_problem(label, labels) for label in {row.label for row in rows} - set(labels)}
+    return [Problem(normal_path(row.path), wrong[row.label], "label") for row in rows if row.label in wrong]
+
+
+def _twin_problems(pairs: Sequence[tuple[LabelRow, ImageFile]]) -> list[Problem]:
+    """The same picture under two labels: neither can be learnt from nor judged by."""
+    paths: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for row, file in pairs:
+        paths[file.pixel_digest][row.label].append(normal_path(row.path))
+    torn = {digest: by_label for digest, by_label in paths.items() if len(by_label) > 1}
+    return [
+        Problem(normal_path(row.path), _twin_problem(row.label, torn[file.pixel_digest]), "twin")
+        for row, file in pairs
+        if file.pixel_digest in torn
+    ]
+
+
+def _twin_problem(label: str, paths_by_label: Mapping[str, Sequence[str]]) -> str:
+    others = [f"{paths[0]} (labelled {other!r})" for other, paths in paths_by_label.items() if other != label]
+    return f"labelled {label!r} and the same picture as {', '.join(others)}"

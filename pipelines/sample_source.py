@@ -1,0 +1,210 @@
+"""Reads labelled samples that a user names: a folder of class folders, or a labels table.
+
+FOLDER/ants/1.jpg                 the label is the first folder's name
+FOLDER/train/ants/1.jpg           first-level folders that are all named like splits are splits; the label comes second
+FOLDER/labels.csv, TABLE.csv      a table with path and label; paths are relative to the table's folder
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from pipelines.core.errors import ConfigurationError, Finding
+from pipelines.core.preprocess import IMAGE_FORMATS
+from pipelines.image_files import IMAGE_SUFFIXES, ImageFile, Unusable, inspect_images, normal_path
+from pipelines.label_rows import has_control_character, split_problems, usable_rows
+from pipelines.labels_table import read_labels_table
+
+SPLIT_FOLDERS: dict[str, str] = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+TABLES_IN_FOLDER = ("labels.csv", "labels.parquet")
+_ARCHIVE_LEFTOVERS = ("__MACOSX",)
+
+
+@dataclass(frozen=True)
+class SourceSample:
+    """A sample as its source states it; empty where it says nothing.
+
+    Attributes:
+        path: Relative to the source's root, with forward slashes.
+    """
+
+    path: str
+    label: str
+    group: str = ""
+    domain: str = ""
+    arrival: str = ""
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class SampleSource:
+    """What a source holds.
+
+    Attributes:
+        root: The folder that paths are relative to.
+        samples: Readable samples, sorted by path (a folder) or in the table's order.
+        images: One for each of `samples`.
+        classes: Labels, sorted; class folders without an image included.
+        split_folders: Names of the first-level folders, if they are splits.
+        ignored: Files and folders that are no samples.
+        findings: What is wrong with the rest: all of it.
+    """
+
+    root: Path
+    samples: tuple[SourceSample, ...]
+    images: tuple[ImageFile, ...]
+    classes: tuple[str, ...]
+    split_folders: tuple[str, ...]
+    ignored: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class _Listing:
+    samples: list[SourceSample]
+    classes: list[str]
+    split_folders: list[str]
+    ignored: list[str]
+    findings: list[Finding]
+
+
+def read_source(source: Path) -> SampleSource:
+    """Reads a source and decodes each of its images once.
+
+    Raises:
+        ConfigurationError: There is nothing at `source`.
+        DataError: It is a table that cannot be read as one.
+    """
+    if not source.exists():
+        raise ConfigurationError(
+            got=f"no folder or table at {source}.",
+            allowed="a folder of class folders with images, or a CSV or Parquet table with the columns path and label.",
+            next_step="correct the path.",
+        )
+    table = source if source.is_file() else next((source / name for name in TABLES_IN_FOLDER if (source / name).is_file()), None)
+    root = source if table is None else table.parent
+    listing = _list_folder(root) if table is None else _list_table(table)
+    files = inspect_images(root, [sample.path for sample in listing.samples], links_may_leave=True)
+    pairs = list(zip(listing.samples, files, strict=True))
+    broken = [Finding(sample.path, file.problem) for sample, file in pairs if isinstance(file, Unusable)]
+    return SampleSource(
+        root=root,
+        samples=tuple(sample for sample, file in pairs if isinstance(file, ImageFile)),
+        images=tuple(file for file in files if isinstance(file, ImageFile)),
+        classes=tuple(sorted(listing.classes)),
+        split_folders=tuple(listing.split_folders),
+        ignored=tuple(listing.ignored),
+        findings=(*listing.findings, *broken),
+    )
+
+
+def _list_table(table: Path) -> _Listing:
+    content = read_labels_table(table)
+    rows, problems = usable_rows(content.rows)
+    problems += split_problems(rows)
+    findings = [*content.findings, *(Finding(problem.where, problem.problem) for problem in problems)]
+    findings += [Finding(row.where, "the label is empty") for row in rows if not row.label]
+    labelled = [row for row in rows if row.label]
+    samples = [SourceSample(normal_path(row.path), row.label, row.group, row.domain, row.arrival, row.split) for row in labelled]
+    ignored = [f"the column {column!r} of {table.name}" for column in content.unknown_columns]
+    return _Listing(samples, sorted({row.label for row in labelled}), [], ignored, findings)
+
+
+def _list_folder(root: Path) -> _Listing:
+    listing = _Listing([], [], [], [], [])
+    folders = _folders(root, root, listing)
+    names = {folder.name for folder in folders}
+    class_folders: list[tuple[str, Path]]
+    if names and names <= SPLIT_FOLDERS.keys():
+        listing.split_folders.extend(sorted(names))
+        # One folder alone splits nothing.
+        splits = SPLIT_FOLDERS if len({SPLIT_FOLDERS[name] for name in names}) > 1 else dict.fromkeys(names, "")
+        class_folders = [(splits[folder.name], inner) for folder in folders for inner in _folders(root, folder, listing)]
+    else:
+        class_folders = [("", folder) for folder in folders]
+    if not class_folders:
+        listing.findings.append(Finding(_shown(root.name), "has no class folders: one folder for each label, with its images"))
+    for split, folder in class_folders:
+        _list_class(root, folder, split, listing)
+    listing.classes.extend({folder.name for _, folder in class_folders})
+    return listing
+
+
+def _folders(root: Path, parent: Path, listing: _Listing) -> list[Path]:
+    entries = sorted(parent.iterdir())
+    folders = [entry for entry in entries if entry.is_dir() and not _is_leftover(entry.name)]
+    listing.ignored.extend(_relative(root, entry) for entry in entries if entry not in folders)
+    return folders
+
+
+def _list_class(root: Path, folder: Path, split: str, listing: _Listing) -> None:
+    n_files = 0
+    for file in _files(root, folder, listing):
+        path = _relative(root, file)
+        if not _is_image(file):
+            listing.ignored.append(path)
+            continue
+        n_files += 1
+        fault = _name_fault(file.relative_to(root).as_posix())
+        if fault:
+            listing.findings.append(Finding(path, fault))
+        else:
+            listing.samples.append(SourceSample(path, folder.name, split=split))
+    if not n_files:
+        listing.findings.append(Finding(_relative(root, folder), "is a class folder without an image"))
+
+
+def _files(root: Path, folder: Path, listing: _Listing) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        links = [name for name in folders if (Path(place) / name).is_symlink()]
+        listing.ignored.extend(_relative(root, Path(place) / name) for name in sorted(links))
+        folders.sort()
+        yield from (Path(place) / name for name in sorted(names))
+
+
+def _is_leftover(name: str) -> bool:
+    return name.startswith(".") or name in _ARCHIVE_LEFTOVERS
+
+
+def _is_image(file: Path) -> bool:
+    if _is_leftover(file.name):
+        return False
+    return file.suffix.lower() in IMAGE_SUFFIXES or _has_image_header(file)
+
+
+def _has_image_header(file: Path) -> bool:
+    try:
+        with Image.open(file, formats=IMAGE_FORMATS):
+            return True
+    # The name promises no image, so whatever a decoder dislikes about the content only means that it is none.
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+        return False
+
+
+def _name_fault(path: str) -> str:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "the name is not valid UTF-8; rename the file"
+    return "the name holds a control character; rename the file" if has_control_character(path) else ""
+
+
+def _relative(root: Path, path: Path) -> str:
+    return _shown(path.relative_to(root).as_posix())
+
+
+def _shown(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def count_by_label(samples: Sequence[SourceSample], classes: Sequence[str]) -> dict[str, int]:
+    """Samples of each class, in the order of `classes`."""
+    counts = dict.fromkeys(classes, 0)
+    for sample in samples:
+        counts[sample.label] += 1
+    return counts

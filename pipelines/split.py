@@ -1,0 +1,132 @@
+"""Stage `split`: which samples may be learnt from, and which only judged by.
+
+A sample's split is a hash of its own key and nothing else, so it never moves, whatever is added, removed or sorted anew. The key is
+its group where the labels table gives one, else its decoded pixels: copies of a picture, in another file format too, stay together.
+A split that the table states itself wins.
+
+What a rule on single samples cannot keep together is refused and named: one group, or one picture, in two of train, validation and
+test. That takes a picture that lies in two groups, or splits that the table states itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines.config import ProjectConfig, SplitSection
+from pipelines.core.errors import DataError, Finding
+from pipelines.dataset import SPLITS, Split
+from pipelines.manifest import IMAGES, SAMPLE_COLUMNS, SAMPLES
+
+_USED: tuple[Split, ...] = ("train", "validation", "test")
+_NEEDED: tuple[Split, ...] = ("train", "test")
+
+
+def unit_hash(key: str, salt: str) -> float:
+    """A number in [0, 1) that depends on the two strings only, spread evenly over keys."""
+    digest = hashlib.sha256(f"{salt}\0{key}".encode()).digest()
+    # 53 bits are what a float holds exactly; with 64 the largest hashes would round up to 1.
+    return (int.from_bytes(digest[:8], "big") >> 11) / (1 << 53)
+
+
+def split_of(key: str, section: SplitSection) -> Split:
+    """The split of everything with this key.
+
+    Test lies first on the scale, then validation, then train: moving samples between train and validation leaves the test split alone.
+    """
+    position = unit_hash(key, section.salt)
+    if position < section.test:
+        return "test"
+    return "validation" if position < section.test + section.validation else "train"
+
+
+def assign_splits(manifest: Path, config: ProjectConfig, out: Path) -> None:
+    """Writes samples.csv with a split for every sample, in the manifest's order.
+
+    Args:
+        manifest: Output of stage `manifest`.
+        config: Its `labels` and `split` are used.
+        out: Gets samples.csv.
+
+    Raises:
+        DataError: A class without a sample in train or in test, a group or a picture in two splits, or an unknown split in the table.
+    """
+    table = _keyed_samples(manifest)
+    table["split"] = [_split(key, fixed, config.split) for key, fixed in zip(table["key"], table["split"], strict=True)]
+    _refuse_unknown(table)
+    _refuse_torn(table)
+    _refuse_missing(table, config.labels)
+    table[list(SAMPLE_COLUMNS)].to_csv(out / SAMPLES, index=False, lineterminator="\n")
+
+
+def _split(key: str, fixed: str, section: SplitSection) -> str:
+    return fixed or split_of(key, section)
+
+
+def _keyed_samples(manifest: Path) -> pd.DataFrame:
+    samples = pd.read_csv(manifest / SAMPLES, dtype=str, keep_default_na=False)
+    images = pd.read_csv(manifest / IMAGES, dtype=str, keep_default_na=False)
+    table = samples.merge(images[["path", "pixel_digest"]], on="path", how="left", validate="one_to_one")
+    # The manifest writes the id for a sample whose row gives no group.
+    grouped = table["group"] != table["id"]
+    table["key"] = ("group:" + table["group"]).where(grouped, "pixels:" + table["pixel_digest"])
+    return table
+
+
+def _refuse_unknown(table: pd.DataFrame) -> None:
+    wrong = table[~table["split"].isin(SPLITS)]
+    if len(wrong):
+        raise DataError(
+            got=f"{len(wrong)} samples with an unknown split.",
+            allowed=f"{', '.join(SPLITS)}, or nothing: then a hash decides.",
+            next_step="correct the column split of the labels table.",
+            findings=[Finding(str(path), f"the split {split!r}") for path, split in zip(wrong["path"], wrong["split"], strict=True)],
+        )
+
+
+def _refuse_torn(table: pd.DataFrame) -> None:
+    used = table[table["split"].isin(_USED)]
+    findings = [*_torn(used, "key", "the group"), *_torn(used, "pixel_digest", "the picture")]
+    if findings:
+        raise DataError(
+            got=f"{len(findings)} groups or pictures that lie in more than one of train, validation and test.",
+            allowed="each in one split: what is judged by must not be learnt from.",
+            next_step="give copies of a picture the same group, delete the copies, or correct the column split of the labels table.",
+            findings=findings,
+        )
+
+
+def _torn(used: pd.DataFrame, column: str, what: str) -> list[Finding]:
+    n_splits = used.groupby(column)["split"].nunique()
+    torn = used[used[column].isin(n_splits[n_splits > 1].index)]
+    if column == "key":
+        torn = torn[torn["key"].str.startswith("group:")]
+    places: dict[str, list[str]] = defaultdict(list)
+    for row in torn.itertuples():
+        places[str(getattr(row, column))].append(f"{row.path} ({row.split})")
+    return [Finding(_name(what, key), f"lies in {', '.join(found)}") for key, found in places.items()]
+
+
+def _name(what: str, key: str) -> str:
+    return f"{what} {key.removeprefix('group:')!r}" if key.startswith("group:") else f"{what} {key[:12]}"
+
+
+def _refuse_missing(table: pd.DataFrame, labels: Sequence[str]) -> None:
+    counts = Counter(zip(table["label"], table["split"], strict=True))
+    findings = [Finding(label, _shortage(label, counts)) for label in labels if any(not counts.get((label, split)) for split in _NEEDED)]
+    if findings:
+        names = ", ".join(item.where for item in findings)
+        raise DataError(
+            got=f"{len(findings)} of {len(labels)} classes without a sample in train or in test: {names}.",
+            allowed="at least one sample of every class in train and one in test.",
+            next_step="add samples of these classes (or more groups), or state splits in the column split of the labels table.",
+            findings=findings,
+        )
+
+
+def _shortage(label: str, counts: Mapping[tuple[str, str], int]) -> str:
+    return "has " + ", ".join(f"{counts.get((label, split), 0)} in {split}" for split in SPLITS)

@@ -1,0 +1,130 @@
+"""What is expected of a dataset: Great Expectations' expectations, each with a name, a sentence and what to say of a bad item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pipelines.config import ProjectConfig
+from pipelines.dataset import SPLITS
+from pipelines.label_rows import ProblemKind
+
+if TYPE_CHECKING:
+    from great_expectations.expectations.expectation import Expectation
+
+# Outside of these a file is probably an icon, or a scan that nobody meant to train on. Resizing copes, so it is a warning only.
+SMALLEST_SIDE_PX, LARGEST_SIDE_PX = 8, 10_000
+# The column that names a bad row of each table to the reader.
+PLACE_COLUMN = {"samples": "path", "classes": "label", "notes": "where"}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One expectation.
+
+    Attributes:
+        name: Of the check, in the report.
+        table: One of the names that `manifest_tables` gives.
+        expected: What should hold, as a sentence.
+        expectation: Great Expectations' own; its severity decides whether a failure refuses the data.
+        describe: Says of an unexpected value what is wrong with it.
+        problem_kind: The manifest's problems that say it better, if there are any.
+    """
+
+    name: str
+    table: Literal["samples", "classes", "notes"]
+    expected: str
+    expectation: Expectation
+    describe: Callable[[object], str] = str
+    problem_kind: ProblemKind | None = None
+
+
+def build_checks(config: ProjectConfig) -> list[Check]:
+    """All checks, in the order of the report."""
+    return [*_sample_checks(config), *_class_checks(config), *_warnings(config)]
+
+
+def _sample_checks(config: ProjectConfig) -> list[Check]:
+    import great_expectations.expectations as gxe
+
+    # An empty table passes every expectation on its columns, so its rows are counted first.
+    min_rows = 2 * config.data.min_samples_per_class
+    return [
+        Check(
+            "enough_rows",
+            "samples",
+            f"the labels table has at least {min_rows} rows",
+            gxe.ExpectTableRowCountToBeBetween(min_value=min_rows),
+        ),
+        Check("rows_usable", "samples", "every row names a readable image of its own", gxe.ExpectColumnValuesToBeNull(column="problem")),
+        Check(
+            "labels_known",
+            "samples",
+            "every label is one of the conf file's labels",
+            gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(config.labels)),
+            lambda value: f"the label {value!r} is not in the conf file's labels",
+            "label",
+        ),
+        Check(
+            "labels_agree",
+            "samples",
+            "no picture is listed under two labels",
+            gxe.ExpectColumnValuesToBeBetween(column="labels_per_picture", min_value=1, max_value=1),
+            lambda value: f"the same picture has {value:g} labels",
+            "twin",
+        ),
+        Check(
+            "splits_known",
+            "samples",
+            f"every split is empty or one of {', '.join(SPLITS)}",
+            gxe.ExpectColumnValuesToBeInSet(column="split", value_set=["", *SPLITS]),
+            lambda value: f"the split {value!r} is unknown",
+            "split",
+        ),
+    ]
+
+
+def _class_checks(config: ProjectConfig) -> list[Check]:
+    import great_expectations.expectations as gxe
+
+    min_samples = config.data.min_samples_per_class
+    return [
+        Check(
+            "two_classes",
+            "samples",
+            "at least 2 classes are present",
+            gxe.ExpectColumnUniqueValueCountToBeBetween(column="label", min_value=2),
+        ),
+        Check(
+            "samples_per_class",
+            "classes",
+            f"every class has at least {min_samples} samples",
+            gxe.ExpectColumnValuesToBeBetween(column="n_samples", min_value=min_samples),
+            lambda value: f"the class has {value:g} samples, fewer than {min_samples}",
+        ),
+    ]
+
+
+def _warnings(config: ProjectConfig) -> list[Check]:
+    import great_expectations.expectations as gxe
+
+    max_copies = config.data.max_duplicate_frac
+    sizes = f"{SMALLEST_SIDE_PX} to {LARGEST_SIDE_PX:,} px"
+    bounds = {"min_value": SMALLEST_SIDE_PX, "max_value": LARGEST_SIDE_PX}
+    unique = gxe.ExpectColumnValuesToBeUnique(column="id", mostly=1 - max_copies, severity="warning")
+    width = gxe.ExpectColumnValuesToBeBetween(column="width_px", severity="warning", **bounds)
+    height = gxe.ExpectColumnValuesToBeBetween(column="height_px", severity="warning", **bounds)
+    unused = gxe.ExpectColumnValuesToBeNull(column="note", severity="warning")
+    return [
+        Check(
+            "few_copies",
+            "samples",
+            f"at most {max_copies:.0%} of the samples are copies of another",
+            unique,
+            lambda _: "has the bytes of another",
+        ),
+        Check("width", "samples", f"images are {sizes} wide", width, lambda value: f"is {value:g} px wide"),
+        Check("height", "samples", f"images are {sizes} high", height, lambda value: f"is {value:g} px high"),
+        Check("columns_known", "notes", "every column of the labels table is used", unused),
+    ]

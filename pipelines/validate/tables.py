@@ -1,0 +1,53 @@
+"""The tables that are checked: the manifest, joined and counted, so that every rule is one on a column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines.label_rows import Problem, ProblemKind
+from pipelines.manifest import IMAGES, SAMPLES, read_problems
+
+_UNUSABLE: tuple[ProblemKind, ...] = ("row", "file")
+_SIZES = ("width_px", "height_px")
+
+
+def manifest_tables(manifest: Path, labels: Sequence[str]) -> dict[str, pd.DataFrame]:
+    """The tables to check, by name.
+
+    Args:
+        manifest: Output of stage `manifest`.
+        labels: Of the conf file.
+
+    Returns:
+        `samples`: a row for each sample and for each row of the labels table that makes none: path, label, split, id, width_px, height_px,
+        labels_per_picture (different labels under which the same picture is listed), problem (None: usable).
+        `classes`: label, n_samples; a row for each label of the conf file.
+        `notes`: where, note.
+    """
+    problems = read_problems(manifest)
+    samples = _samples(manifest, problems)
+    n_samples = samples["label"].value_counts()
+    classes = pd.DataFrame({"label": list(labels), "n_samples": [int(n_samples.get(label, 0)) for label in labels]})
+    notes = [(problem.where, problem.problem) for problem in problems if problem.kind == "note"]
+    return {"samples": samples, "classes": classes, "notes": pd.DataFrame(notes, columns=["where", "note"], dtype=object)}
+
+
+def _samples(manifest: Path, problems: Sequence[Problem]) -> pd.DataFrame:
+    samples = pd.read_csv(manifest / SAMPLES, dtype=str, keep_default_na=False)
+    images = pd.read_csv(manifest / IMAGES, dtype=str, keep_default_na=False).drop(columns=["id", "mode"])
+    table = samples.merge(images, on="path", how="left", validate="one_to_one")
+    table["labels_per_picture"] = table.groupby("pixel_digest")["label"].transform("nunique")
+    unusable = _problem_by_place(problems)
+    table = table.merge(unusable, on="path", how="outer", sort=False)
+    return table.astype(dict.fromkeys(_SIZES, float), errors="ignore")
+
+
+def _problem_by_place(problems: Sequence[Problem]) -> pd.DataFrame:
+    texts: dict[str, str] = {}
+    for problem in problems:
+        if problem.kind in _UNUSABLE:
+            texts[problem.where] = f"{texts[problem.where]}; {problem.problem}" if problem.where in texts else problem.problem
+    return pd.DataFrame({"path": list(texts), "problem": list(texts.values())}, dtype=object)

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipelines.core.errors import ConfigurationError, DataError
+from pipelines.ingest import IngestSummary, NewSample, add_samples, ingest_folder, unknown_samples
+from pipelines.labels_table import read_labels_table
+from pipelines.manifest import build_manifest, read_problems
+from tests.pipelines.planted import as_csv, picture, project, tree, write_dataset, write_files
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_dataset(tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    (tmp_path / "raw").mkdir()
+    return tmp_path / "raw"
+
+
+def keep(raw: Path, content: bytes) -> str:
+    digest = hashlib.sha256(content).hexdigest()
+    (raw / digest).write_bytes(content)
+    return digest
+
+
+def problems_of(data: Path, out: Path) -> list[object]:
+    out.mkdir(exist_ok=True)
+    build_manifest(data, project(), out)
+    return list(read_problems(out))
+
+
+def test_new_samples_are_added(data: Path, raw: Path, tmp_path: Path) -> None:
+    before = (data / "labels.csv").read_bytes()
+    new = [
+        NewSample(keep(raw, picture(100)), "ant", "scanner-b", "2026-11-20"),
+        NewSample(keep(raw, picture(101, file_format="JPEG")), "bee", "scanner-b", "2026-11-21"),
+    ]
+    assert add_samples(data, new, raw, project()) == IngestSummary(2, 0, ())
+    table = read_labels_table(data / "labels.csv")
+    assert [(row.path, row.label, row.domain, row.arrival, row.split) for row in table.rows[-2:]] == [
+        (f"images/feedback/{new[0].sha256[:32]}.png", "ant", "scanner-b", "2026-11-20", ""),
+        (f"images/feedback/{new[1].sha256[:32]}.jpg", "bee", "scanner-b", "2026-11-21", ""),
+    ]
+    assert (data / table.rows[-1].path).read_bytes() == picture(101, file_format="JPEG")
+    assert len(table.rows) == 18
+    assert before.splitlines()[0] == b'"path","label"'
+    assert problems_of(data, tmp_path / "manifest") == []
+
+
+def test_twice_adds_nothing(data: Path, raw: Path) -> None:
+    new = [NewSample(keep(raw, picture(n)), "ant", "scanner-b") for n in (100, 101)]
+    add_samples(data, new, raw, project())
+    before = tree(data)
+    assert add_samples(data, new, raw, project()) == IngestSummary(0, 2, ())
+    assert tree(data) == before
+
+
+def test_rows_that_need_no_column_leave_the_rest_byte_for_byte(data: Path, raw: Path) -> None:
+    before = (data / "labels.csv").read_bytes()
+    add_samples(data, [NewSample(keep(raw, picture(100)), "ant")], raw, project())
+    assert (data / "labels.csv").read_bytes().startswith(before)
+
+
+def test_known_content_is_not_added_again(data: Path, raw: Path) -> None:
+    before = tree(data)
+    assert add_samples(data, [NewSample(keep(raw, picture(0)), "ant", "lab")], raw, project()) == IngestSummary(0, 1, ())
+    assert tree(data) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "label", "problem"),
+    [
+        (picture(0), "bee", "labelled 'bee', but the same content is known as 'ant'"),
+        (picture(100), "wasp", "the label 'wasp' is not in the conf file's labels"),
+        (b"no image", "ant", "8 bytes that do not decode as an image (UnidentifiedImageError)"),
+        (picture(100)[:60], "ant", "60 bytes that do not decode as an image (OSError)"),
+        (None, "ant", "its bytes cannot be read (No such file or directory)"),
+    ],
+)
+def test_what_cannot_be_used_is_named_and_not_added(data: Path, raw: Path, content: bytes | None, label: str, problem: str) -> None:
+    digest = "f" * 64 if content is None else keep(raw, content)
+    before = tree(data)
+    summary = add_samples(data, [NewSample(digest, label)], raw, project())
+    assert (summary.n_added, summary.n_known) == (0, 0)
+    assert [(item.where, item.problem) for item in summary.findings] == [(f"raw input {digest[:32]}", problem)]
+    assert tree(data) == before
+
+
+def test_bytes_that_are_not_what_their_name_states(data: Path, raw: Path) -> None:
+    digest = keep(raw, picture(100))
+    (raw / digest).write_bytes(picture(101))
+    summary = add_samples(data, [NewSample(digest, "ant")], raw, project())
+    assert [item.problem for item in summary.findings] == ["its bytes are not those that its name states"]
+
+
+def test_one_bad_sample_does_not_hold_up_the_others(data: Path, raw: Path) -> None:
+    new = [NewSample(keep(raw, b"no image"), "ant"), NewSample(keep(raw, picture(100)), "ant"), NewSample(keep(raw, picture(0)), "ant")]
+    summary = add_samples(data, new, raw, project())
+    assert (summary.n_added, summary.n_known, len(summary.findings)) == (1, 1, 1)
+
+
+def test_a_crash_before_the_table_is_written_is_made_good(data: Path, raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = [NewSample(keep(raw, picture(100)), "ant")]
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.ingest.append_rows", killed)
+        with pytest.raises(KeyboardInterrupt):
+            add_samples(data, new, raw, project())
+    assert len(read_labels_table(data / "labels.csv").rows) == 16
+    assert add_samples(data, new, raw, project()) == IngestSummary(1, 0, ())
+    assert len(list((data / "images" / "feedback").iterdir())) == 1
+
+
+def test_two_at_once_lose_nothing(data: Path, raw: Path) -> None:
+    batches = [[NewSample(keep(raw, picture(1000 * k + n)), "ant") for n in range(10)] for k in range(1, 5)]
+    threads = [threading.Thread(target=add_samples, args=(data, batch, raw, project())) for batch in batches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    rows = read_labels_table(data / "labels.csv").rows
+    assert len(rows) == len({row.path for row in rows}) == 16 + 40
+
+
+def test_unknown_samples(data: Path, raw: Path) -> None:
+    new = [NewSample(keep(raw, picture(n)), "ant") for n in (0, 100)]
+    assert unknown_samples(data, new, project()) == new[1:]
+    add_samples(data, new, raw, project())
+    assert unknown_samples(data, new, project()) == []
+
+
+def test_a_folder(data: Path, tmp_path: Path) -> None:
+    write_files(
+        tmp_path / "more", {"ant/ü 1.png": picture(200), "bee/2.png": picture(201), "ant/known.png": picture(0), "ant/notes.txt": b"x"}
+    )
+    assert ingest_folder(tmp_path / "more", data, project(), "scanner-b") == IngestSummary(2, 1, ())
+    rows = read_labels_table(data / "labels.csv").rows[-2:]
+    expected = [("ant", picture(200)), ("bee", picture(201))]
+    assert [(row.label, row.domain, (data / row.path).read_bytes()) for row in rows] == [
+        (label, "scanner-b", content) for label, content in expected
+    ]
+    assert {Path(row.path).parent.as_posix() for row in rows} == {"images/ingested"}
+    before = tree(data)
+    assert ingest_folder(tmp_path / "more", data, project(), "scanner-b") == IngestSummary(0, 3, ())
+    assert tree(data) == before
+
+
+def test_a_table_states_more_than_the_option(data: Path, tmp_path: Path) -> None:
+    header = ("path", "label", "group", "domain", "arrival", "split")
+    rows = [header, ("1.png", "ant", "anna", "x-ray", "2026-11-01", "test"), ("2.png", "bee", "", "", "", "")]
+    write_files(tmp_path / "more", {"1.png": picture(200), "2.png": picture(201), "labels.csv": as_csv(rows)})
+    assert ingest_folder(tmp_path / "more", data, project(), "scanner-b").n_added == 2
+    added = read_labels_table(data / "labels.csv").rows[-2:]
+    assert [(row.group, row.domain, row.arrival, row.split) for row in added] == [
+        ("anna", "x-ray", "2026-11-01", "test"),
+        ("", "scanner-b", "", ""),
+    ]
+
+
+def test_a_folder_with_faults_adds_the_rest_and_names_them(data: Path, tmp_path: Path) -> None:
+    files = {
+        "ant/1.png": picture(200),
+        "ant/2.png": b"x",
+        "wasp/3.png": picture(202),
+        "bee/4.png": picture(0),
+        "ant/copy.png": picture(200),
+    }
+    write_files(tmp_path / "more", files)
+    summary = ingest_folder(tmp_path / "more", data, project(), "default")
+    assert (summary.n_added, summary.n_known) == (1, 1)
+    assert [(item.where, item.problem) for item in summary.findings] == [
+        ("ant/2.png", "1 bytes that do not decode as an image (UnidentifiedImageError)"),
+        ("bee/4.png", "labelled 'bee', but the same content is known as 'ant'"),
+        ("wasp/3.png", "the label 'wasp' is not in the conf file's labels"),
+    ]
+
+
+def test_nothing_usable_is_refused(data: Path, tmp_path: Path) -> None:
+    write_files(tmp_path / "more", {"ant/1.png": b"x"})
+    before = tree(data)
+    with pytest.raises(DataError, match=r"more without a usable sample.*nothing was added") as caught:
+        ingest_folder(tmp_path / "more", data, project(), "default")
+    assert [item.where for item in caught.value.findings] == ["ant/1.png"]
+    with pytest.raises(ConfigurationError, match="no folder or table"):
+        ingest_folder(tmp_path / "none", data, project(), "default")
+    assert tree(data) == before

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from pipelines.core.errors import DataError
+from pipelines.dataset import read_samples
+from pipelines.image_files import inspect_bytes
+from pipelines.label_rows import Problem
+from pipelines.manifest import build_manifest, read_problems
+from tests.pipelines.planted import add_line, as_csv, picture, project, tree, write_dataset, write_files
+
+
+def manifest_of(data: Path, out: Path, labels_table: str = "labels.csv") -> list[Problem]:
+    out.mkdir(exist_ok=True)
+    build_manifest(data, project(data={"labels_table": labels_table}), out)
+    return read_problems(out)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_dataset(tmp_path / "data")
+    return tmp_path / "data"
+
+
+def test_faultless_data(data: Path, tmp_path: Path) -> None:
+    assert manifest_of(data, tmp_path / "m") == []
+    samples = read_samples(tmp_path / "m" / "samples.csv")
+    images = pd.read_csv(tmp_path / "m" / "images.csv")
+    assert len(samples) == len(images) == 16
+    first = samples[0]
+    assert (first.path, first.label, first.domain, first.arrival, first.split) == ("images/ant_0.png", "ant", "default", "", "")
+    assert first.id == first.group == hashlib.sha256(picture(0)).hexdigest()
+    row = images.iloc[0]
+    assert list(images.columns) == ["id", "path", "width_px", "height_px", "mode", "n_bytes", "pixel_digest"]
+    assert (row.id, row.path, row.width_px, row.height_px, row["mode"], row.n_bytes) == (first.id, first.path, 9, 8, "RGB", len(picture(0)))
+    assert row.pixel_digest == inspect_bytes(picture(0)).pixel_digest
+
+
+def test_the_same_bytes_every_time(data: Path, tmp_path: Path) -> None:
+    manifest_of(data, tmp_path / "one")
+    manifest_of(data, tmp_path / "two")
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+
+
+def test_optional_columns_and_names_of_all_kinds(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    names = ["bilder/Käfer 1.png", "画像, zwei.png", 'with "quotes".png', "emoji 🐝.png"]
+    write_files(data, {name: picture(number) for number, name in enumerate(names)})
+    rows = [(name, "bee", f"writer {number}", "lab", "2026-11-20", "holdout") for number, name in enumerate(names)]
+    (data / "labels.csv").write_bytes(b"\xef\xbb\xbf" + as_csv([("path", "label", "group", "domain", "arrival", "split"), *rows]))
+    assert manifest_of(data, tmp_path / "m") == []
+    samples = read_samples(tmp_path / "m" / "samples.csv")
+    assert [(s.path, s.group, s.domain, s.arrival, s.split) for s in samples] == [(r[0], r[2], r[3], r[4], r[5]) for r in rows]
+
+
+def test_parquet_table(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_files(data, {"a.png": picture(1)})
+    pyarrow.parquet.write_table(pyarrow.table({"path": ["a.png"], "label": ["ant"]}), data / "labels.parquet")
+    assert manifest_of(data, tmp_path / "m", labels_table="labels.parquet") == []
+    assert [sample.path for sample in read_samples(tmp_path / "m" / "samples.csv")] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("images/none.png,ant", Problem("images/none.png", "no such file", "file")),
+        ("../secret.png,ant", Problem("../secret.png", "the path leads out of data/", "file")),
+        ("images/short.png,ant", Problem("images/short.png", "70 bytes that do not decode as an image (OSError)", "file")),
+        (",ant", Problem("labels.csv line 18", "the path is empty", "row")),
+        (
+            "./images//ant_0.png,ant",
+            Problem("labels.csv line 18", "the path images/ant_0.png is listed already (labels.csv line 2)", "row"),
+        ),
+        ("a,b,c", Problem("labels.csv line 18", "has 3 cells, the header has 2; put double quotes around a cell with a comma", "row")),
+        ("new.png,", Problem("new.png", "the label is empty", "label")),
+        ("new.png,Bee", Problem("new.png", "the label 'Bee' is not in the conf file's labels (did you mean 'bee'?)", "label")),
+        ("new.png,wasp", Problem("new.png", "the label 'wasp' is not in the conf file's labels", "label")),
+        ('"new\n.png",bee', Problem("labels.csv line 18", r"'new\n.png' holds a control character", "row")),
+    ],
+)
+def test_each_fault_is_a_problem(data: Path, tmp_path: Path, line: str, problem: Problem) -> None:
+    write_files(data, {"new.png": picture(99), "images/short.png": picture(98)[:70]})
+    add_line(data, line)
+    assert manifest_of(data, tmp_path / "m") == [problem]
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "problem"),
+    [
+        ("split", "training", Problem("a.png", "the split 'training' is none of train, validation, test, holdout or empty", "split")),
+        ("arrival", "20/11/2026", Problem("a.png", "the arrival '20/11/2026' is no ISO 8601 date, for example 2026-11-20", "row")),
+        (
+            "weather",
+            "rain",
+            Problem("labels.csv", "the column 'weather' is not used; Regraft knows path, label, group, domain, arrival, split", "note"),
+        ),
+    ],
+)
+def test_faults_in_optional_columns(tmp_path: Path, column: str, value: str, problem: Problem) -> None:
+    data = tmp_path / "data"
+    write_files(data, {"a.png": picture(1), "labels.csv": as_csv([("path", "label", column), ("a.png", "ant", value)])})
+    assert manifest_of(data, tmp_path / "m") == [problem]
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP"])
+def test_one_picture_under_two_labels(data: Path, tmp_path: Path, file_format: str) -> None:
+    """PNG: the same bytes; BMP: the same pixels in other bytes."""
+    write_files(data, {"twin.img": picture(0, file_format=file_format)})
+    add_line(data, "twin.img,bee")
+    assert manifest_of(data, tmp_path / "m") == [
+        Problem("images/ant_0.png", "labelled 'ant' and the same picture as twin.img (labelled 'bee')", "twin"),
+        Problem("twin.img", "labelled 'bee' and the same picture as images/ant_0.png (labelled 'ant')", "twin"),
+    ]
+
+
+def test_copies_with_one_label_are_no_problem(data: Path, tmp_path: Path) -> None:
+    write_files(data, {"copy.png": picture(0)})
+    add_line(data, "copy.png,ant")
+    assert manifest_of(data, tmp_path / "m") == []
+    ids = [sample.id for sample in read_samples(tmp_path / "m" / "samples.csv")]
+    assert len(ids) == 17
+    assert len(set(ids)) == 16
+
+
+def test_all_faults_come_in_one_pass(data: Path, tmp_path: Path) -> None:
+    write_files(data, {"twin.png": picture(1), "broken.png": b"no image"})
+    for line in ("broken.png,wasp", "gone.png,ant", ",ant", "twin.png,ant", "images/ant_0.png,ant"):
+        add_line(data, line)
+    problems = manifest_of(data, tmp_path / "m")
+    assert sorted((problem.kind, problem.where) for problem in problems) == [
+        ("file", "broken.png"),
+        ("file", "gone.png"),
+        ("label", "broken.png"),
+        ("row", "labels.csv line 20"),
+        ("row", "labels.csv line 22"),
+        ("twin", "images/bee_1.png"),
+        ("twin", "twin.png"),
+    ]
+    paths = {sample.path for sample in read_samples(tmp_path / "m" / "samples.csv")}
+    assert "twin.png" in paths
+    assert not paths & {"broken.png", "gone.png"}
+
+
+def test_link_out_of_the_data(data: Path, tmp_path: Path) -> None:
+    write_files(tmp_path, {"secret.png": picture(50)})
+    (data / "link.png").symlink_to(tmp_path / "secret.png")
+    add_line(data, "link.png,ant")
+    assert [(problem.where, problem.kind) for problem in manifest_of(data, tmp_path / "m")] == [("link.png", "file")]
+
+
+def test_structural_faults_are_raised(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no labels table"):
+        build_manifest(tmp_path, project(), tmp_path)

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import math
+import random
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from pipelines.config import SplitSection
+from pipelines.core.errors import DataError
+from pipelines.dataset import read_samples
+from pipelines.manifest import IMAGE_COLUMNS, SAMPLE_COLUMNS, build_manifest
+from pipelines.split import assign_splits, split_of, unit_hash
+from tests.pipelines.planted import project, write_dataset
+
+Row = tuple[str, str, str, str, str]
+
+
+def row(number: int, label: str = "ant", group: str = "", pixels: str = "", split: str = "") -> Row:
+    return f"{number}.png", label, group, pixels or f"pixels{number}", split
+
+
+def manifest_of(folder: Path, rows: list[Row]) -> Path:
+    samples = [(f"id{path}", path, label, group or f"id{path}", "default", "", split) for path, label, group, _, split in rows]
+    images = [(f"id{path}", path, 8, 8, "L", 100, pixels) for path, _, _, pixels, _ in rows]
+    pd.DataFrame(samples, columns=list(SAMPLE_COLUMNS)).to_csv(folder / "samples.csv", index=False)
+    pd.DataFrame(images, columns=list(IMAGE_COLUMNS)).to_csv(folder / "images.csv", index=False)
+    return folder
+
+
+def splits_of(rows: list[Row]) -> dict[str, str]:
+    # Two samples per label and split that are always there keep every class complete.
+    anchors = [
+        row(10_000 + 10 * k + n, label, split=split) for k, label in enumerate(("ant", "bee")) for n, split in enumerate(("train", "test"))
+    ]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        assign_splits(manifest_of(folder, [*rows, *anchors]), project(), folder)
+        return {sample.path: sample.split for sample in read_samples(folder / "samples.csv") if int(sample.path[:-4]) < 10_000}
+
+
+# Pictures lie in one group at most here: a picture in two groups is refused, which has a test of its own.
+unique_rows = st.lists(
+    st.builds(
+        lambda number, label, group: row(number, label, group and f"writer {group}"),
+        st.integers(0, 500),
+        st.sampled_from(["ant", "bee"]),
+        st.integers(0, 8),
+    ),
+    unique_by=lambda entry: entry[0],
+    max_size=30,
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(rows=unique_rows, draw=st.randoms(use_true_random=False))
+def test_a_sample_never_moves(rows: list[Row], draw: random.Random) -> None:
+    """Whatever is removed from or added to a dataset, and however it is ordered."""
+    whole = splits_of(rows)
+    fewer = [entry for entry in rows if draw.random() < 0.5]
+    draw.shuffle(fewer)
+    assert splits_of(fewer).items() <= whole.items()
+
+
+@settings(max_examples=20, deadline=None)
+@given(rows=unique_rows)
+def test_a_group_lies_in_one_split(rows: list[Row]) -> None:
+    splits = splits_of(rows)
+    for group in {entry[2] for entry in rows if entry[2]}:
+        assert len({splits[path] for path, _, its_group, _, _ in rows if its_group == group}) == 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(pictures=st.lists(st.integers(0, 5), min_size=2, max_size=30))
+def test_copies_of_a_picture_lie_in_one_split(pictures: list[int]) -> None:
+    splits = splits_of([row(number, pixels=f"picture {picture}") for number, picture in enumerate(pictures)])
+    for picture in set(pictures):
+        assert len({splits[f"{number}.png"] for number, its in enumerate(pictures) if its == picture}) == 1
+
+
+@given(key=st.text(max_size=30), salt=st.text(max_size=10))
+def test_unit_hash_lies_in_the_half_open_interval(key: str, salt: str) -> None:
+    assert 0 <= unit_hash(key, salt) < 1
+
+
+@pytest.mark.parametrize("salt", ["regraft", "another", ""])
+def test_shares_and_evenness(salt: str) -> None:
+    n = 20_000
+    section = SplitSection(train=0.6, validation=0.15, test=0.25, salt=salt)
+    splits = [split_of(f"pixels:{number:064x}", section) for number in range(n)]
+    for name, share in (("train", 0.6), ("validation", 0.15), ("test", 0.25)):
+        assert abs(splits.count(name) - n * share) < 4.5 * math.sqrt(n * share * (1 - share))
+    positions = np.array([unit_hash(f"pixels:{number:064x}", salt) for number in range(n)])
+    assert stats.kstest(positions, "uniform").pvalue > 1e-4
+
+
+def test_salts_are_independent() -> None:
+    n = 20_000
+    both = sum(unit_hash(str(k), "a") < 0.25 and unit_hash(str(k), "b") < 0.25 for k in range(n))
+    assert abs(both - n / 16) < 4.5 * math.sqrt(n / 16 * 15 / 16)
+
+
+def test_moving_train_to_validation_leaves_test_alone() -> None:
+    before, after = SplitSection(train=0.6, validation=0.15, test=0.25), SplitSection(train=0.45, validation=0.3, test=0.25)
+    keys = [str(number) for number in range(500)]
+    assert [key for key in keys if split_of(key, before) == "test"] == [key for key in keys if split_of(key, after) == "test"]
+
+
+def test_pinned_splits() -> None:
+    """A change of the rule would move every team's samples: these may never change."""
+    keys = ["pixels:0", "pixels:1", "group:anna", "group:bert", "pixels:äöü"]
+    assert [split_of(key, SplitSection()) for key in keys] == ["train", "test", "validation", "train", "train"]
+
+
+def test_a_fixed_split_wins() -> None:
+    fixed = ["train", "validation", "test", "holdout"] * 5
+    assert list(splits_of([row(number, split=split) for number, split in enumerate(fixed)]).values()) == fixed
+
+
+def test_real_files_end_to_end(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", n_per_label=30)
+    for name in ("manifest", "split"):
+        (tmp_path / name).mkdir()
+    build_manifest(tmp_path / "data", project(), tmp_path / "manifest")
+    assign_splits(tmp_path / "manifest", project(), tmp_path / "split")
+    before, after = read_samples(tmp_path / "manifest" / "samples.csv"), read_samples(tmp_path / "split" / "samples.csv")
+    assert [sample.path for sample in before] == [sample.path for sample in after]
+    assert {sample.split for sample in after} == {"train", "validation", "test"}
+
+
+def refused(tmp_path: Path, rows: list[Row]) -> DataError:
+    with pytest.raises(DataError, match="Allowed: ") as caught:
+        assign_splits(manifest_of(tmp_path, rows), project(), tmp_path)
+    assert not list(tmp_path.glob("split*"))
+    return caught.value
+
+
+def test_all_classes_that_fall_short_are_named(tmp_path: Path) -> None:
+    error = refused(tmp_path, [row(1, "ant", split="train"), row(2, "bee", split="test"), row(3, "bee", split="holdout")])
+    assert error.got == "2 of 2 classes without a sample in train or in test: ant, bee."
+    assert [(item.where, item.problem) for item in error.findings] == [
+        ("ant", "has 1 in train, 0 in validation, 0 in test, 0 in holdout"),
+        ("bee", "has 0 in train, 0 in validation, 1 in test, 1 in holdout"),
+    ]
+
+
+def test_a_group_torn_by_the_table_is_refused(tmp_path: Path) -> None:
+    error = refused(tmp_path, [row(1, group="anna", split="train"), row(2, group="anna", split="test")])
+    assert [(item.where, item.problem) for item in error.findings] == [("the group 'anna'", "lies in 1.png (train), 2.png (test)")]
+
+
+def test_a_picture_in_two_groups_is_refused_when_the_groups_part(tmp_path: Path) -> None:
+    section = project().split
+    groups = [f"writer {n}" for n in range(50)]
+    trained = next(group for group in groups if split_of(f"group:{group}", section) == "train")
+    tested = next(group for group in groups if split_of(f"group:{group}", section) == "test")
+    error = refused(tmp_path, [row(1, group=trained, pixels="same"), row(2, group=tested, pixels="same")])
+    assert [(item.where, item.problem) for item in error.findings] == [("the picture same", "lies in 1.png (train), 2.png (test)")]
+    assert "give copies of a picture the same group" in error.next_step
+
+
+def test_holdout_may_share_a_group_with_train() -> None:
+    assert splits_of([row(1, group="anna", split="train"), row(2, group="anna", split="holdout")]) == {"1.png": "train", "2.png": "holdout"}
+
+
+def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
+    error = refused(tmp_path, [row(1, split="dev")])
+    assert [(item.where, item.problem) for item in error.findings] == [("1.png", "the split 'dev'")]
