@@ -1,0 +1,217 @@
+"""DVC's repository, opened for the workspace alone, with its errors in words and its transfers checked.
+
+Three habits of DVC 3.67 that `push_objects` and `fetch_objects` do not share (each has a test):
+
+- a local remote that is gone (a drive that is not mounted) is made anew, empty, without a word;
+- files missing from the remote are not seen where the remote's listing of their folder is there: an index is believed;
+- files missing from both cache and remote are a warning, and the push succeeds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pipelines.core.errors import ConfigurationError, IntegrityError
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+    from dvc_data.hashfile.db import HashFileDB
+    from dvc_data.hashfile.hash_info import HashInfo
+    from dvc_data.hashfile.status import CompareStatusResult
+    from dvc_data.hashfile.tree import Tree
+
+LOCK_WAIT_SECONDS = 60.0
+Answer = TypeVar("Answer")
+
+
+@contextmanager
+def open_dvc(root: Path) -> Iterator[Repo]:
+    """The workspace's DVC repository.
+
+    Raises:
+        ConfigurationError: There is none in `root` itself, another process keeps it locked, or DVC refused.
+    """
+    if not (root / ".dvc" / "config").is_file():  # DVC would look further up, into a repository around the workspace
+        raise ConfigurationError(
+            got=f"the workspace {root} without .dvc/config.",
+            allowed="a workspace that is a DVC repository.",
+            next_step="make one with `regraft init`, or restore .dvc/config with `git checkout -- .dvc/config`.",
+        )
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    # What is committed is chosen path by path; DVC need not stage it, nor hold git's index lock for it.
+    try:
+        with quiet_dvc(), Repo(str(root), config={"core": {"autostage": False}}) as repo:
+            yield repo
+    except DvcException as error:
+        raise ConfigurationError(
+            got=f"a DVC command that failed in {root}: {_chain(error)}.",
+            allowed="a DVC repository that this command can work in.",
+            next_step=f"read DVC's message, then run `dvc status` and `dvc remote list` in {root}.",
+        ) from error
+
+
+@contextmanager
+def quiet_dvc() -> Iterator[None]:
+    """Keeps DVC's hints and progress bars off the standard output, which belongs to the command that called."""
+    logger = logging.getLogger("dvc")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _chain(error: BaseException) -> str:
+    cause = error.__cause__
+    return " ".join(f"{error}".split()) + (f" ({_chain(cause)})" if cause else "")
+
+
+def wait_for_dvc(root: Path, call: Callable[[], Answer], wait_seconds: float | None = None) -> Answer:
+    """Calls, again and again while another process holds DVC's lock.
+
+    Args:
+        root: The workspace.
+        call: Uses DVC's lock; DVC itself gives up after 3 s.
+        wait_seconds: In all; `LOCK_WAIT_SECONDS` by default.
+
+    Raises:
+        ConfigurationError: The lock was held all the time.
+    """
+    from dvc.lock import LockError
+    from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+    limit_seconds = LOCK_WAIT_SECONDS if wait_seconds is None else wait_seconds
+    retrying = Retrying(retry=retry_if_exception_type(LockError), stop=stop_after_delay(limit_seconds), wait=wait_fixed(0.2), reraise=True)
+    try:
+        return retrying(call)
+    except LockError as error:
+        raise ConfigurationError(
+            got=f"another DVC process that has kept {root} locked for {limit_seconds:g} s.",
+            allowed="one DVC command at a time.",
+            next_step="wait until it is done and run the command again; `fuser .dvc/tmp/lock` names it.",
+        ) from error
+
+
+def require_remote(repo: Repo) -> HashFileDB:
+    """The default remote's object store, found to be there.
+
+    Raises:
+        ConfigurationError: No default remote, a versioned one, or a local one whose folder is gone.
+    """
+    from dvc.config import RemoteConfigError
+
+    try:
+        remote: HashFileDB = repo.cloud.get_remote_odb(hash_name="md5", command="push")
+        location = repo.cloud.get_remote().path
+    except RemoteConfigError as error:
+        raise ConfigurationError(
+            got=f"no DVC remote that objects can be pushed to: {_chain(error)}.",
+            allowed="a default remote: a folder, or an address that DVC knows (without `version_aware` or `worktree`).",
+            next_step="add one with `dvc remote add --default NAME URL`, commit .dvc/config and run the command again.",
+        ) from error
+    if remote.fs.protocol == "local" and not Path(location).is_dir():
+        raise _remote_gone(location, "its folder is not there")
+    return remote
+
+
+def _remote_gone(location: str, what: str) -> ConfigurationError:
+    return ConfigurationError(
+        got=f"the DVC remote {location}, which cannot be used: {what}.",
+        allowed="a remote that can be read and written: what git names must be there to be fetched.",
+        next_step="mount or restore it and run the command again, or point to another with `dvc remote modify NAME url URL`; "
+        "nothing was committed.",
+    )
+
+
+def push_objects(repo: Repo, directory: HashInfo) -> None:
+    """Makes sure that the remote holds a directory's listing and every file of it, and uploads what it lacks.
+
+    Raises:
+        ConfigurationError: The remote cannot be used.
+        IntegrityError: Files are neither in the cache nor in the remote.
+    """
+    from dvc_data.hashfile.transfer import transfer
+    from dvc_objects.errors import ObjectDBError
+
+    remote, cache = require_remote(repo), repo.cache.local
+    objects = {directory, *_file_hashes(_load_tree(cache, directory))}
+    try:
+        # No index: what an earlier push saw there may be gone.
+        result = transfer(cache, remote, objects, validate_status=_refuse_missing)
+    except (OSError, ObjectDBError) as error:
+        raise _remote_gone(repo.cloud.get_remote().path, str(error)) from error
+    if result.failed:
+        raise _remote_gone(repo.cloud.get_remote().path, f"{len(result.failed)} of {len(objects)} files could not be written")
+
+
+def _refuse_missing(status: CompareStatusResult) -> None:
+    if status.missing:
+        raise IntegrityError(
+            got=f"{len(status.missing)} files that are neither in DVC's cache nor in its remote, "
+            f"the first being md5 {min(str(item.value) for item in status.missing)}.",
+            allowed="every file in one of the two.",
+            next_step="put the remote or the cache back from a backup, or commit the data again where it still is.",
+        )
+
+
+def fetch_objects(repo: Repo, directory: HashInfo) -> Tree:
+    """Makes sure that the cache holds a directory's listing and every file of it, and downloads what it lacks.
+
+    Raises:
+        IntegrityError: Something is in neither place, or the remote cannot be read.
+    """
+    from dvc_objects.errors import ObjectDBError
+
+    cache = repo.cache.local
+    try:
+        _download(repo, {directory})
+        tree = _load_tree(cache, directory)
+        _download(repo, _file_hashes(tree))
+    except (OSError, ObjectDBError, ConfigurationError) as error:
+        raise IntegrityError(
+            got=f"the tracked directory {directory.value}, which is not whole in DVC's cache, and the remote cannot be read: {error}",
+            allowed="its files in the cache or in the remote.",
+            next_step="mount or restore the remote and run the command again.",
+        ) from error
+    return tree
+
+
+def _download(repo: Repo, objects: set[HashInfo]) -> None:
+    from dvc_data.hashfile.transfer import transfer
+
+    cache = repo.cache.local
+    lacking = {item for item in objects if not cache.exists(str(item.value))}
+    if not lacking:
+        return
+    result = transfer(require_remote(repo), cache, lacking, validate_status=_refuse_missing)
+    if result.failed:
+        raise OSError(f"{len(result.failed)} of {len(lacking)} files could not be read")
+
+
+def discard_damaged(repo: Repo, tree: Tree) -> int:
+    """Drops the cached files of a directory whose bytes are not those of their name, and returns how many; they can be fetched again."""
+    from dvc_data.hashfile.hash import hash_file
+
+    cache = repo.cache.local
+    oids = {str(item.value) for item in _file_hashes(tree)}
+    damaged = [oid for oid in oids if cache.exists(oid) and hash_file(cache.oid_to_path(oid), cache.fs, "md5")[1].value != oid]
+    for oid in damaged:
+        cache.delete(oid)
+    return len(damaged)
+
+
+def _load_tree(cache: HashFileDB, directory: HashInfo) -> Tree:
+    from dvc_data.hashfile.tree import Tree
+
+    return Tree.load(cache, directory)
+
+
+def _file_hashes(tree: Tree) -> set[HashInfo]:
+    return {hash_info for _, _, hash_info in tree if hash_info is not None}
