@@ -1,0 +1,1 @@
+"""The stages of the loop, pure functions without an orchestrator."""

@@ -43,7 +43,10 @@ def render_conf(project: str, task: str, labels: Sequence[str], n_samples: int, 
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES), undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False  # noqa: S701
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701
     )
     environment.filters["quoted"] = lambda value: _flow_yaml(value, style='"')
     values = {name: getattr(defaults, name) for name in defaults.__dataclass_fields__}

@@ -65,7 +65,8 @@ class TimmBackbone(_Section):
 
     Attributes:
         name: timm's name of the architecture, for example `mobilenetv2_100`.
-        weights: A safetensors file, its path relative to the workspace; a JSON file of the same stem beside it may state mean, std, input_size, crop_pct, pad_type, sha256, licence.
+        weights: A safetensors file, its path relative to the workspace; a JSON file of the same stem beside it may state mean, std,
+            input_size, crop_pct, pad_type, sha256, licence.
         sha256: Of `weights`; needed where no JSON file beside it states it.
         hub: Repository on the Hugging Face Hub, for example `timm/resnet18.a1_in1k`; needs `revision`, a full commit id.
         in_channels: 1 sums the first layer's filters over the colours, as timm does.
@@ -214,7 +215,9 @@ class MonitorSection(_Section):
     @model_validator(mode="after")
     def _p_values_fine_enough(self) -> MonitorSection:
         if self.n_permutations < 10 / self.false_alarm_rate:
-            raise ValueError(f"n_permutations must be at least 10 / false_alarm_rate = {10 / self.false_alarm_rate:g}, or no p-value is small enough")
+            raise ValueError(
+                f"n_permutations must be at least 10 / false_alarm_rate = {10 / self.false_alarm_rate:g}, or no p-value is small enough"
+            )
         return self
 
 
@@ -284,7 +287,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> ProjectConfig:
         findings = [Finding(_dotted(item["loc"]), _describe(item)) for item in error.errors(include_url=False)]
         raise ConfigurationError(
             got=f"{path.name} with {len(findings)} wrong {'entry' if len(findings) == 1 else 'entries'}: "
-            + "; ".join(f"{finding.where}: {finding.problem}" for finding in findings) + ".",
+            + "; ".join(f"{finding.where}: {finding.problem}" for finding in findings)
+            + ".",
             allowed="the keys and values that docs/guides/configuration.md lists.",
             next_step=f"correct {'it' if len(findings) == 1 else 'them'} and run the command again.",
             findings=findings,
@@ -304,23 +308,31 @@ def _read_mapping(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError(
-            got=f"{path} that cannot be read: {error}.", allowed="a YAML file in UTF-8.", next_step="correct the file, or name another with --conf."
+            got=f"{path} that cannot be read: {error}.",
+            allowed="a YAML file in UTF-8.",
+            next_step="correct the file, or name another with --conf.",
         ) from error
     if not isinstance(content, dict):
-        raise ConfigurationError(got=f"{path} with {type(content).__name__} at its top.", allowed="a mapping of keys to values.", next_step="correct the file.")
+        raise ConfigurationError(
+            got=f"{path} with {type(content).__name__} at its top.", allowed="a mapping of keys to values.", next_step="correct the file."
+        )
     return content
 
 
 def _apply_override(content: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
-        raise ConfigurationError(got=f"--set {override}.", allowed="--set a.b=c, for example --set method.epochs=5.", next_step="correct the option.")
+        raise ConfigurationError(
+            got=f"--set {override}.", allowed="--set a.b=c, for example --set method.epochs=5.", next_step="correct the option."
+        )
     *parents, last = key.split(".")
     place = content
     for parent in parents:
         place = place.setdefault(parent, {})
         if not isinstance(place, dict):
-            raise ConfigurationError(got=f"--set {override}: {parent} is no section.", allowed="a path through sections.", next_step="correct the option.")
+            raise ConfigurationError(
+                got=f"--set {override}: {parent} is no section.", allowed="a path through sections.", next_step="correct the option."
+            )
     place[last] = yaml.safe_load(text)
 
 

@@ -1,0 +1,1 @@
+"""The inference core: all that a Bento carries."""

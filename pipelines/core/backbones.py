@@ -52,13 +52,16 @@ def build_backbone(spec: BackboneSpec) -> nn.Module:
             next_step="correct backbone.name in the conf file, or list the names with `regraft backbones list`.",
         )
     try:
-        return timm.create_model(spec.name, pretrained=False, in_chans=spec.in_channels, num_classes=0, **_as_tuples(spec.model_args))
+        network: nn.Module = timm.create_model(
+            spec.name, pretrained=False, in_chans=spec.in_channels, num_classes=0, **_as_tuples(spec.model_args)
+        )
     except TypeError as error:
         raise ConfigurationError(
             got=f"backbone.model_args {sorted(spec.model_args)} for {spec.name}: {error}.",
             allowed="arguments that this architecture's constructor takes.",
             next_step="correct or remove backbone.model_args in the conf file.",
         ) from error
+    return network
 
 
 def _as_tuples(arguments: dict[str, ModelArgument]) -> dict[str, ModelArgument]:

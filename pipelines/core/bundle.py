@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Annotated, Literal
@@ -28,7 +27,7 @@ from pipelines.core.errors import IntegrityError
 from pipelines.core.preprocess import ImagePreprocess
 
 MANIFEST = "bundle.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 
 
 class Golden(BaseModel):
@@ -130,7 +129,9 @@ def verify_files(bundle: Path, manifest: BundleManifest) -> None:
     present = {str(path.relative_to(bundle)) for path in bundle.rglob("*") if path.is_file()} - {MANIFEST}
     problems = [f"{name} is missing" for name in sorted(manifest.files.keys() - present)]
     problems += [f"{name} is not in the manifest" for name in sorted(present - manifest.files.keys())]
-    problems += [f"{name} changed" for name in sorted(present & manifest.files.keys()) if file_sha256(bundle / name) != manifest.files[name]]
+    problems += [
+        f"{name} changed" for name in sorted(present & manifest.files.keys()) if file_sha256(bundle / name) != manifest.files[name]
+    ]
     if problems:
         raise IntegrityError(
             got=f"bundle {bundle.name} whose files differ from its manifest: {'; '.join(problems)}.",
@@ -146,7 +147,7 @@ def install_directory(staging: Path, target: Path) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.rename(staging, target)
+        staging.rename(target)
     except OSError:
         if not target.is_dir():
             raise

@@ -99,12 +99,16 @@ class Predictor:
     def _predict_batch(self, samples: Sequence[bytes]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         import torch
 
-        images = [decode_image(data, self.manifest.preprocess) for data in samples]
-        batch = np.stack([image_to_array(image, self.manifest.preprocess) for image in images])
+        # One decoded image at a time in memory: 64 small files may hold 50 million pixels each.
+        arrays, statistics = zip(*(self._read(data) for data in samples), strict=True)
         with torch.inference_mode():
-            features = self._backbone(torch.from_numpy(batch))
+            features = self._backbone(torch.from_numpy(np.stack(arrays)))
             logits = self._head(features)
-        return logits.numpy(), features.numpy(), np.stack([image_statistics(image) for image in images])
+        return logits.numpy(), features.numpy(), np.stack(statistics)
+
+    def _read(self, data: bytes) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        image = decode_image(data, self.manifest.preprocess)
+        return image_to_array(image, self.manifest.preprocess), image_statistics(image)
 
 
 def _build_networks(manifest: BundleManifest, tensors: dict[str, torch.Tensor]) -> tuple[nn.Module, nn.Module]:

@@ -120,6 +120,9 @@ def image_to_array(image: Image.Image, spec: ImagePreprocess) -> NDArray[np.floa
 
     Returns:
         float32 [c, h, w], `(value / 255 - mean) / std`.
+
+    Raises:
+        DataError: The image is so long a strip that scaling it for the crop would make more than the allowed pixels.
     """
     resized = _resize(image, spec)
     pixels = np.asarray(resized, dtype=np.float32).reshape(spec.height_px, spec.width_px, spec.n_channels) / np.float32(255)
@@ -134,8 +137,19 @@ def _resize(image: Image.Image, spec: ImagePreprocess) -> Image.Image:
     # timm's evaluation transform: the short side to floor(target / crop_frac), the other truncated, then the centre.
     scale = max(int(spec.width_px / spec.crop_frac) / image.width, int(spec.height_px / spec.crop_frac) / image.height)
     width, height = max(int(image.width * scale + 1e-9), spec.width_px), max(int(image.height * scale + 1e-9), spec.height_px)
+    _refuse_long_resize(width * height, image, spec)
     left, top = round((width - spec.width_px) / 2), round((height - spec.height_px) / 2)
     return image.resize((width, height), resample).crop((left, top, left + spec.width_px, top + spec.height_px))
+
+
+def _refuse_long_resize(n_pixels: int, image: Image.Image, spec: ImagePreprocess) -> None:
+    # Scaling the short side of a strip of 1 x 100,000 pixels to 224 would make 5,000 million pixels of it.
+    if n_pixels > spec.max_pixels:
+        raise DataError(
+            got=f"an image of {image.width} x {image.height} pixels, too long a strip to be scaled: {n_pixels} pixels.",
+            allowed=f"at most {spec.max_pixels} pixels after the short side is scaled for the crop.",
+            next_step="crop the image to a less extreme shape, or leave it out.",
+        )
 
 
 def preprocess(samples: Sequence[bytes], spec: ImagePreprocess) -> NDArray[np.float32]:

@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 REQUESTS = "requests"
 FEEDBACK = "feedback"
 PREDICTION_ID_PATTERN = "^[0-9a-f]{32}$"
+# Of requests that check an endpoint; readers leave them out, as they are no traffic.
+CHECK_DOMAIN = "regraft:check"
 DOMAIN_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$"
 
 PredictionId = Annotated[str, Field(pattern=PREDICTION_ID_PATTERN)]
@@ -77,12 +79,15 @@ def log_time(now: datetime | None = None) -> str:
 def read_requests(log_dir: Path, on_damaged: DamagedLine | None = None) -> Iterator[dict[str, Any]]:
     """The lines of the request log, oldest file first, each as a dictionary with the fields of `RequestRecord`.
 
+    Lines of the domain `CHECK_DOMAIN` are left out: an endpoint that is being verified answers goldens, and they are no traffic.
+
     Args:
         log_dir: The folder with `requests/`; a folder that is not there yet gives nothing.
         on_damaged: Called with the file's name and the line's number (from 1) for each line that is no whole record: the process
             was killed while writing it. Such a line is left out.
     """
-    return _read_records(log_dir / REQUESTS, RequestRecord, on_damaged)
+    records = _read_records(log_dir / REQUESTS, RequestRecord, on_damaged)
+    return (record for record in records if record["domain"] != CHECK_DOMAIN)
 
 
 def read_feedback(log_dir: Path, on_damaged: DamagedLine | None = None) -> Iterator[dict[str, Any]]:

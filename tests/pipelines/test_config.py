@@ -91,3 +91,10 @@ def test_what_is_no_mapping_is_said(conf: Path, text: str) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="No such file"):
         load_config(tmp_path / "none.yaml")
+
+
+def test_the_reference_page_is_the_models() -> None:
+    from pipelines.config_reference import render_reference
+
+    page = Path(__file__).resolve().parents[2] / "docs" / "guides" / "configuration.md"
+    assert page.read_text(encoding="utf-8") == render_reference()

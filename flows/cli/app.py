@@ -1,0 +1,36 @@
+"""The entry point `regraft`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from flows.cli import demo, endpoint, learn, registry, setup, watch
+from flows.cli.console import print_error
+from flows.environment import CONSOLE_LOG_LEVEL
+from pipelines.core.errors import RegraftError
+
+app = typer.Typer(
+    name="regraft",
+    help="Production transfer learning: graft a pretrained backbone onto your data and keep the result healthy.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for group in (demo, setup, learn, registry, endpoint, watch):
+    group.register(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command. Exit codes: 0 done, 1 refused, 2 wrong use or configuration, 3 bad data, 4 internal."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # Progress is shown instead; the run's page has the whole log. Read by Prefect when it is imported, later than this.
+    os.environ.setdefault(CONSOLE_LOG_LEVEL, "WARNING")
+    try:
+        app(args=given)
+    except RegraftError as error:
+        print_error(error, as_json="--json" in given)
+        raise SystemExit(error.exit_code) from None

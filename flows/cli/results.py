@@ -1,0 +1,163 @@
+"""How results are printed: for people, or one JSON object for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from flows.cli.console import print_json
+from flows.pages import percent
+from flows.records import Accuracy, RunRecord
+
+if TYPE_CHECKING:
+    from flows.evaluation import Evaluation
+    from flows.monitor import MonitorResult
+    from flows.production import Deployed
+    from flows.status import Status
+    from pipelines.versioning.registry import ChampionRecord, Lineage
+
+
+def print_run(record: RunRecord, *, as_json: bool) -> None:
+    """A retraining: what was decided, why, and where to look."""
+    if as_json:
+        content = record.model_dump(mode="json")
+        judged = {
+            "outcome": record.outcome,
+            "reason": record.reason,
+            "promote": record.outcome == "promoted",
+            "gates": content["decisions"],
+        }
+        names = ("bundle", "version", "accuracy", "accuracy_by_domain", "stages_seconds", "reports", "run", "dataset")
+        print_json({"decision": judged, **{name: content[name] for name in names}})
+        return
+    from rich.table import Table
+
+    console = _stdout()
+    colour = {"promoted": "green", "refused": "red"}.get(record.outcome, "yellow")
+    console.print(f"[bold {colour}]{record.outcome}[/] {record.version or ''}", highlight=False)
+    console.print(record.reason, markup=False, highlight=False)
+    if record.decisions:
+        table = Table("gate", "decision", "n", "why")
+        for decision in record.decisions:
+            table.add_row(decision["condition"], decision["outcome"], str(decision["n"]), decision["reason"])
+        console.print(table)
+    if record.accuracy:
+        console.print(f"test accuracy {percent(record.accuracy)}, n = {record.accuracy.n}, bundle {record.bundle}", highlight=False)
+    for name, path in record.reports.items():
+        console.print(f"{name}: {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_evaluation(evaluation: Evaluation, *, as_json: bool) -> None:
+    """A model's accuracy, overall and by domain."""
+    if as_json:
+        print_json({"version": evaluation.version, **evaluation.content})
+        return
+    from rich.table import Table
+
+    table = Table("domain", "n", "accuracy, 95 % interval", title=f"{evaluation.version}, bundle {evaluation.content['bundle']}")
+    rows = {"all": evaluation.content["accuracy"], **evaluation.content["accuracy_by_domain"]}
+    for name, value in rows.items():
+        accuracy = Accuracy.model_validate(value)
+        table.add_row(name, str(accuracy.n), percent(accuracy))
+    _stdout().print(table)
+
+
+def print_verdict(result: MonitorResult, *, as_json: bool) -> None:
+    """A window's verdict."""
+    if as_json:
+        print_json({**result.verdict.model_dump(mode="json"), "reports": {"drift": str(result.report)}})
+        return
+    colour = {"ok": "green", "insufficient_data": "yellow"}.get(result.verdict.verdict, "red")
+    _stdout().print(f"[bold {colour}]{result.verdict.verdict}[/] ({result.verdict.n_requests} requests)", highlight=False)
+    _stdout().print(f"{result.verdict.reason}\nreport: {result.report}", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_status(status: Status, *, as_json: bool) -> None:
+    """A workspace at a glance."""
+    content = status.as_json()
+    if as_json:
+        print_json(content)
+        return
+    champion, run, verdict = content["champion"], content["last_run"], content["last_verdict"]
+    lines = [
+        f"project       {status.project}",
+        f"champion      {champion['version']} ({champion['bundle']}) since {champion['promoted_at']}"
+        if champion
+        else "champion      none yet",
+        f"endpoint      {content['endpoint'] or 'not running; start it with `regraft serve`'}",
+        f"Prefect UI    {content['prefect_ui'] or 'not running; `regraft deploy` starts it'}",
+        f"last run      {run['outcome']} at {run['finished']}, started by {run['trigger']}: {run['reason']}"
+        if run
+        else "last run      none yet",
+        f"last verdict  {verdict['verdict']}: {verdict['reason']}" if verdict else "last verdict  none yet",
+    ]
+    _stdout().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def print_champion(record: ChampionRecord, *, as_json: bool) -> None:
+    """Who is champion now."""
+    print_history([record], as_json=as_json)
+
+
+def print_history(records: Sequence[ChampionRecord], *, as_json: bool) -> None:
+    """Champions, in the order of the registry."""
+    rows = [_champion_row(record) for record in records]
+    if as_json:
+        print_json(rows)
+        return
+    from rich.table import Table
+
+    table = Table("promoted at", "version", "bundle", "dataset", "by", "why")
+    for row in rows:
+        table.add_row(row["promoted_at"], row["version"], row["bundle"], row["dataset"], row["kind"], row["why"])
+    _stdout().print(table)
+
+
+def print_model(lineage: Lineage, *, as_json: bool) -> None:
+    """All that is known of a registered version."""
+    model = lineage.model
+    content = {
+        "version": model.name,
+        "bundle": model.bundle_id,
+        "commit": model.commit,
+        "dataset": model.dataset_digest,
+        "registered_at": model.registered_at.isoformat(),
+        "lineage": lineage.lineage,
+        "decision": lineage.decision,
+        "promotions": [_champion_row(record) for record in lineage.promotions],
+    }
+    if as_json:
+        print_json(content)
+        return
+    facts = "\n".join(f"{name:14}{content[name]}" for name in ("version", "bundle", "commit", "dataset", "registered_at"))
+    _stdout().print(f"{facts}\n\n{lineage.card}", markup=False, highlight=False)
+
+
+def print_deployments(deployed: Deployed, *, as_json: bool) -> None:
+    """Where the deployments are and what carries them out."""
+    if as_json:
+        print_json({"ui": deployed.ui, "deployments": list(deployed.deployments), "worker": deployed.worker})
+        return
+    lines = [
+        f"Prefect UI   {deployed.ui}",
+        *(f"deployment   {name}" for name in deployed.deployments),
+        f"start a worker with:\n  {deployed.worker}",
+    ]
+    _stdout().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _champion_row(record: ChampionRecord) -> dict[str, Any]:
+    return {
+        "promoted_at": record.promoted_at.isoformat(),
+        "version": record.version,
+        "bundle": record.bundle_id,
+        "dataset": record.dataset_digest,
+        "kind": record.kind,
+        "why": record.why,
+    }
+
+
+def _stdout() -> Any:
+    from rich.console import Console
+
+    return Console()

@@ -1,0 +1,126 @@
+"""Commands that make a workspace and look after its data: `init`, `data`, `ingest`, `doctor`, `backbones`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from flows.cli.options import HERE, JsonOption, WorkspaceOption
+
+data_app = typer.Typer(help="Sample data and dataset versions.", no_args_is_help=True)
+backbones_app = typer.Typer(help="Pretrained backbones.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(init)
+    app.command()(ingest)
+    app.command()(doctor)
+    data_app.command("sample")(data_sample)
+    data_app.command("commit")(data_commit)
+    app.add_typer(data_app, name="data")
+    backbones_app.command("list")(backbones_list)
+    backbones_app.command("pretrain")(backbones_pretrain)
+    app.add_typer(backbones_app, name="backbones")
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="The new workspace; its name becomes the project's.")],
+    source: Annotated[Path, typer.Option("--from", help="A folder of class folders, or a CSV/Parquet table with path and label.")],
+    task: Annotated[Literal["image"], typer.Option("--task", help="What a sample is.")] = "image",
+    as_json: JsonOption = False,
+) -> None:
+    """Makes a workspace (git + DVC) with your data and a commented conf file."""
+    from flows.cli.console import print_json, stderr_console
+    from flows.new_workspace import init_workspace
+
+    made = init_workspace(folder, source, task)
+    if as_json:
+        print_json(made.as_json())
+        return
+    stderr_console().print(made.as_text(), markup=False, highlight=False, soft_wrap=True)
+
+
+def data_sample(
+    name: Annotated[Literal["digits"], typer.Argument(help="Which sample dataset.")],
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Writes a sample dataset to data/ and confirms it with DVC where data.dvc names it."""
+    from flows.cli.console import stderr_console
+    from flows.new_workspace import confirm_sample
+
+    stderr_console().print(confirm_sample(name, workspace), markup=False, highlight=False, soft_wrap=True)
+
+
+def data_commit(
+    message: Annotated[str, typer.Option("--message", "-m", help="Why the data changed.")], workspace: WorkspaceOption = HERE
+) -> None:
+    """Makes a new dataset version of what is in data/ now: DVC add, push, git commit."""
+    from flows.cli.console import stderr_console
+    from flows.session import open_session
+    from pipelines.versioning.dataset import commit_dataset
+
+    version = commit_dataset(open_session(workspace).workspace.root, message)
+    stderr_console().print(f"dataset {version.digest}: {version.n_files} files, commit {version.git_commit[:8]}")
+
+
+def ingest(
+    source: Annotated[Path | None, typer.Argument(help="A folder of class folders or a table; nothing: the endpoint's feedback.")] = None,
+    domain: Annotated[str, typer.Option("--domain", help="Where the samples of the folder come from.")] = "default",
+    workspace: WorkspaceOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Adds labelled samples, or the endpoint's labelled traffic, as a new dataset version."""
+    from flows.cli.console import print_json, stderr_console
+    from flows.ingestion import ingest_feedback, ingest_source
+    from flows.session import open_session
+
+    session = open_session(workspace)
+    summary = ingest_source(session, source, domain) if source else ingest_feedback(session)
+    if as_json:
+        print_json(summary.as_json())
+    else:
+        stderr_console().print(summary.as_text(), markup=False, highlight=False, soft_wrap=True)
+
+
+def doctor(workspace: WorkspaceOption = HERE, as_json: JsonOption = False) -> None:
+    """Checks what Regraft needs: packages, git identity, DVC remote, port, disk space."""
+    from flows.cli.console import print_json
+    from flows.doctor import examine, print_findings
+
+    findings = examine(workspace)
+    if as_json:
+        print_json([finding.as_json() for finding in findings])
+    else:
+        print_findings(findings)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(2)
+
+
+def backbones_list(
+    pattern: Annotated[str, typer.Argument(help="Part of a name; * is any text.")] = "*", as_json: JsonOption = False
+) -> None:
+    """Lists the shipped backbones and timm's architectures."""
+    from flows.cli.console import print_json
+    from pipelines.backbones import list_backbones
+
+    found = list_backbones(pattern)
+    if as_json:
+        print_json(found)
+        return
+    for kind, names in found.items():
+        typer.echo(f"{kind}: {len(names)}\n  " + "\n  ".join(names))
+
+
+def backbones_pretrain(
+    data: Annotated[Path, typer.Option("--data", help="Folder with omniglot_small1.zip and omniglot_small2.zip.")],
+    out: Annotated[Path, typer.Option("--out", help="Where the weights and the card are written.")],
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+) -> None:
+    """Pretrains the shipped backbone again, from the data that its card names."""
+    from pipelines.pretrain import pretrain_shipped_backbone
+
+    zips = [data / "omniglot_small1.zip", data / "omniglot_small2.zip"]
+    pretrain_shipped_backbone(zips, out, seed, progress=typer.echo)

@@ -1,0 +1,55 @@
+"""Commands that look at production: `monitor`, `status`, `deploy`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import HERE, ConfOption, JsonOption, WorkspaceOption
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    for command in (monitor, status, deploy):
+        app.command()(command)
+
+
+def monitor(workspace: WorkspaceOption = HERE, conf: ConfOption = None, as_json: JsonOption = False) -> None:
+    """Compares the latest traffic with the champion's reference; exit code 1: drift or degraded."""
+    from flows.cli.console import shown_progress
+    from flows.cli.results import print_verdict
+    from flows.session import open_session
+
+    session = open_session(workspace, conf)
+    from flows.monitor import run_monitor
+
+    with shown_progress(quiet=as_json) as progress:
+        result = run_monitor(session.workspace.root, conf, progress)
+    print_verdict(result, as_json=as_json)
+    if result.verdict.verdict in ("drift", "degraded"):
+        raise typer.Exit(1)
+
+
+def status(workspace: WorkspaceOption = HERE, as_json: JsonOption = False) -> None:
+    """Champion, endpoint, last run, last verdict."""
+    from flows.cli.results import print_status
+    from flows.session import open_session
+    from flows.status import read_status
+
+    print_status(read_status(open_session(workspace)), as_json=as_json)
+
+
+def deploy(
+    workspace: WorkspaceOption = HERE,
+    conf: ConfOption = None,
+    retrain_cron: Annotated[str | None, typer.Option("--retrain-cron", help='Schedule of retraining, e.g. "0 3 * * *" (UTC).')] = None,
+    monitor_cron: Annotated[str | None, typer.Option("--monitor-cron", help="Schedule of monitoring (UTC).")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Registers the deployments and the drift automation on the workspace's Prefect server, started here if none runs."""
+    from flows.cli.results import print_deployments
+    from flows.production import deploy_workspace
+    from flows.session import open_session
+
+    print_deployments(deploy_workspace(open_session(workspace, conf), conf, retrain_cron, monitor_cron), as_json=as_json)

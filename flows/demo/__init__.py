@@ -1,0 +1,1 @@
+"""`regraft demo`: the whole loop on real handwritten digits, with the real tools."""

@@ -1,0 +1,74 @@
+"""The demo's folder: a workspace, its DVC remote and the results, none of it in the clone's own history."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from flows.background import stop
+from flows.endpoint_record import recorded_endpoint
+from flows.new_workspace import start_history
+from pipelines.conf_template import ConfDefaults, render_conf
+from pipelines.core.errors import ConfigurationError
+from pipelines.sample_data import materialise_digits
+from pipelines.workspace import Workspace
+
+PROJECT = "digits"
+_MARKER = ".regraft-demo"
+_IDENTITY = ("Regraft demo", "demo@example.invalid")
+_DEFAULTS = ConfDefaults(
+    expectation="About a minute on two cores; test accuracy about 98 %.",
+    floor=0.9,
+    port=3000,
+    sample_raw_frac=1.0,
+    window=200,
+    min_window=100,
+    cooldown_minutes=10,
+)
+
+
+def prepare(folder: Path, port: int) -> Workspace:
+    """Makes the demo's workspace in `folder`, in place of an earlier demo's.
+
+    Raises:
+        ConfigurationError: The folder holds something else.
+    """
+    root = folder.expanduser().resolve()
+    if root.exists() and any(root.iterdir()):
+        _remove_earlier_demo(root)
+    root.mkdir(parents=True, exist_ok=True)
+    (root / _MARKER).write_text("Made by `regraft demo`, which replaces this folder when it runs again.\n")
+    workspace = root / "workspace"
+    materialise_digits(workspace / "data")
+    labels = [str(digit) for digit in range(10)]
+    conf = render_conf(PROJECT, "image", labels, 1797, _with_port(port))
+    start_history(workspace, PROJECT, conf, root / "storage", _IDENTITY)
+    return Workspace.at(workspace)
+
+
+def _with_port(port: int) -> ConfDefaults:
+    from dataclasses import replace
+
+    return replace(_DEFAULTS, port=port)
+
+
+def _remove_earlier_demo(root: Path) -> None:
+    if not (root / _MARKER).is_file():
+        raise ConfigurationError(
+            got=f"the folder {root}, which is not empty and not an earlier demo's.",
+            allowed="a new or empty folder, or that of an earlier demo.",
+            next_step="name another with --folder.",
+        )
+    stop_leftovers(Workspace(root / "workspace"))
+    shutil.rmtree(root)
+
+
+def stop_leftovers(workspace: Workspace) -> None:
+    """Ends the servers of a demo that was killed."""
+    from flows.server import stop_server
+    from flows.worker import pool_name, stop_worker
+
+    if endpoint := recorded_endpoint(workspace):
+        stop(endpoint, grace_seconds=10)
+    stop_worker(workspace, pool_name(PROJECT))
+    stop_server(workspace)

@@ -1,0 +1,119 @@
+"""`regraft doctor`: what Regraft needs, looked at before it is missed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.core.errors import RegraftError
+from pipelines.workspace import Workspace
+
+_PACKAGES = ("prefect", "torch", "torchvision", "timm", "transformers", "dvc", "gto", "great-expectations", "bentoml", "evidently")
+_MIN_FREE_GB = 2.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: Of the thing.
+        ok: Whether it will do.
+        found: What is there.
+        next_step: What to do where it will not.
+    """
+
+    name: str
+    ok: bool
+    found: str
+    next_step: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        return {"name": self.name, "ok": self.ok, "found": self.found, "next_step": self.next_step}
+
+
+def examine(folder: Path) -> list[Finding]:
+    """Looks at the machine, and at the workspace if `folder` is one."""
+    findings = [_packages(), _git(folder), _disk(folder)]
+    try:
+        workspace = Workspace.at(folder)
+    except RegraftError as error:
+        return [*findings, Finding("workspace", False, error.got, error.next_step)]
+    return [*findings, Finding("workspace", True, str(workspace.root)), *(check(workspace) for check in (_conf, _data, _port))]
+
+
+def print_findings(findings: list[Finding]) -> None:
+    """A table for people."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("", "what", "found", "next step")
+    for finding in findings:
+        table.add_row("[green]ok[/]" if finding.ok else "[red]no[/]", finding.name, escape(finding.found), escape(finding.next_step))
+    Console().print(table)
+
+
+def _told(name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, look())
+    except RegraftError as error:
+        return Finding(name, False, error.got, error.next_step)
+
+
+def _packages() -> Finding:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            return Finding("packages", False, f"{package} is missing", "install the lock: make setup")
+    return Finding("packages", True, ", ".join(f"{name} {version}" for name, version in found.items()))
+
+
+def _git(folder: Path) -> Finding:
+    from pipelines.versioning.git import identity
+
+    def look() -> str:
+        found = identity(folder.expanduser().resolve())
+        return f"{found.name} <{found.email}>"
+
+    return _told("git identity", look)
+
+
+def _disk(folder: Path) -> Finding:
+    free_gb = shutil.disk_usage(folder if folder.is_dir() else Path.cwd()).free / 1e9
+    return Finding("disk", free_gb >= _MIN_FREE_GB, f"{free_gb:.1f} GB free", "" if free_gb >= _MIN_FREE_GB else "free some space")
+
+
+def _conf(workspace: Workspace) -> Finding:
+    from flows.session import only_conf_file
+    from pipelines.config import load_config
+
+    return _told("configuration", lambda: load_config(only_conf_file(workspace)).project)
+
+
+def _data(workspace: Workspace) -> Finding:
+    from pipelines.versioning.dataset import dataset_version
+
+    return _told("data", lambda: f"dataset {dataset_version(workspace.root).digest}")
+
+
+def _port(workspace: Workspace) -> Finding:
+    from flows.session import only_conf_file
+    from pipelines.config import load_config
+
+    def look() -> str:
+        section = load_config(only_conf_file(workspace)).serving
+        with socket.socket() as probe:
+            probe.settimeout(1)
+            taken = probe.connect_ex((section.host, section.port)) == 0
+        return f"port {section.port} is {'in use, perhaps by this workspace itself' if taken else 'free'}"
+
+    return _told("endpoint's port", look)

@@ -1,0 +1,75 @@
+"""The learning part of a retraining: from the dataset version to a judged candidate, each stage a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from pipelines.core.bundle import read_manifest
+from pipelines.stages import Stages
+from pipelines.store import StageOutput
+
+R = TypeVar("R")
+
+
+class RunStep(Protocol):
+    """Runs a function as a named step: as a Prefect task, or just so."""
+
+    def __call__(self, name: str, function: Callable[..., R], *args: object) -> R:
+        """Returns what the function returns."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A sealed bundle, with the outputs of the stages that made it.
+
+    Attributes:
+        bundle: Directory of the sealed bundle.
+        bundle_id: Its id.
+        outputs: By stage, in the order of running.
+    """
+
+    bundle: Path
+    bundle_id: str
+    outputs: dict[str, StageOutput]
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What each stage took in this run: 0 where its output was there."""
+        return {name: 0.0 if output.cached else output.seconds for name, output in self.outputs.items()}
+
+    @property
+    def reports(self) -> dict[str, str]:
+        """What a person can look at."""
+        found = {"data_docs": self.outputs["validate"].path / "data_docs" / "index.html", "bundle_card": self.bundle / "card.md"}
+        return {name: str(path) for name, path in found.items()}
+
+
+def make_candidate(stages: Stages, dataset: str, run_step: RunStep) -> Candidate:
+    """Runs all stages up to the evaluated bundle.
+
+    Args:
+        stages: Of the workspace.
+        dataset: Digest of the dataset version.
+        run_step: How each stage is run.
+
+    Raises:
+        DataError: The data failed its validation; the Data Docs are written all the same.
+    """
+    from pipelines.validate import raise_for_validation
+
+    outputs: dict[str, StageOutput] = {}
+    outputs["manifest"] = run_step("manifest", stages.manifest, dataset)
+    outputs["validate"] = run_step("validate", stages.validate, outputs["manifest"])
+    raise_for_validation(outputs["validate"].path)
+    outputs["split"] = run_step("split", stages.split, outputs["manifest"])
+    outputs["select"] = run_step("select", stages.select)
+    outputs["train"] = run_step("train", stages.train, outputs["split"], outputs["select"])
+    outputs["calibrate"] = run_step("calibrate", stages.calibrate, outputs["train"])
+    made_from = (outputs[name] for name in ("split", "select", "train", "calibrate"))
+    outputs["package"] = run_step("package", stages.package, dataset, *made_from)
+    bundle = outputs["package"].path / "bundle"
+    outputs["evaluate"] = run_step("evaluate", stages.evaluate, bundle, outputs["split"])
+    return Candidate(bundle, read_manifest(bundle)[1], outputs)

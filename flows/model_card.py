@@ -1,0 +1,57 @@
+"""The model card: what the registered model is, what was measured of this very bundle, and its limits."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import yaml
+
+from flows.learning import Candidate
+from flows.pages import percent
+from flows.records import Accuracy
+from pipelines.config import ProjectConfig
+from pipelines.core.bundle import read_manifest
+
+if TYPE_CHECKING:
+    from pipelines.gates.decision import Judgement
+
+
+def model_card(config: ProjectConfig, candidate: Candidate, judgement: Judgement) -> str:
+    """Markdown with the metadata header that the Hugging Face Hub reads."""
+    manifest, identity = read_manifest(candidate.bundle)
+    evaluation = json.loads((candidate.outputs["evaluate"].path / "evaluation.json").read_bytes())
+    lineage = json.loads((candidate.bundle / "lineage.json").read_bytes())
+    header = {
+        "library_name": "timm",
+        "pipeline_tag": "image-classification",
+        "tags": ["regraft", config.project],
+        "base_model": manifest.backbone.origin,
+    }
+    lines = [
+        f"---\n{yaml.safe_dump(header, sort_keys=False).strip()}\n---",
+        f"# {config.project}",
+        f"Classifies one {config.task} into {len(config.labels)} labels: {', '.join(config.labels)}. Bundle `{identity}`.",
+        "## Measured, on the test split, from this very bundle",
+        _accuracy_table(evaluation),
+        f"Log loss {evaluation['log_loss']:.3f} nats; expected calibration error {evaluation['expected_calibration_error']:.3f} (10 bins).",
+        "## Gates",
+        "\n".join(f"- **{decision.outcome}** {decision.gate}, {decision.condition}: {decision.reason}" for decision in judgement.decisions),
+        "## Made from",
+        f"- Dataset `{lineage['dataset']}`, training samples by domain: {lineage['train_domains']}\n"
+        f"- Backbone {manifest.backbone.name} ({manifest.backbone.origin}), licence of its weights: {manifest.backbone.licence}\n"
+        f"- Method `{config.method.kind}`, seed {config.seed}; libraries: {lineage['versions']}",
+        "## Limits",
+        "Measured on the domains in the table only; the monitor tells when traffic leaves them. "
+        "The bundle holds test samples (its goldens), so it is as confidential as the data.",
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def _accuracy_table(evaluation: dict[str, dict[str, float]]) -> str:
+    rows = [("all", evaluation["accuracy"]), *evaluation["accuracy_by_domain"].items()]
+    lines = ["| domain | n | accuracy (95 % interval) |", "|---|---|---|"]
+    for name, value in rows:
+        accuracy = Accuracy.model_validate(value)
+        lines.append(f"| {name} | {accuracy.n} | {percent(accuracy)} |")
+    return "\n".join(lines)

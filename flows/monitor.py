@@ -1,0 +1,109 @@
+"""The flow `monitor`: the latest traffic against the champion's reference, a report, and an event where something is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+from pydantic import JsonValue
+
+from flows.artifacts import publish_links, publish_markdown, publish_table
+from flows.events import emit_drift_detected
+from flows.promotion import champion_bundle
+from flows.session import Session, open_session
+from flows.tasks import in_task, watched_by
+from monitoring.decision import judge_window
+from monitoring.reference import Reference
+from monitoring.verdict import Verdict
+from monitoring.window import Window
+from pipelines.core.errors import ConfigurationError
+from pipelines.core.request_log import read_feedback, read_requests
+from pipelines.progress import Progress, silent
+from pipelines.versioning.registry import champion
+
+
+@dataclass(frozen=True)
+class MonitorResult:
+    """A verdict and where its report is."""
+
+    verdict: Verdict
+    report: Path
+
+
+def run_monitor(root: Path, conf: Path | None, progress: Progress = silent) -> MonitorResult:
+    """Runs the flow in this process and shows its progress."""
+    with watched_by(progress):
+        result = monitor_flow(str(root), str(conf) if conf else None)
+    return MonitorResult(Verdict.model_validate(result["verdict"]), Path(result["report"]))
+
+
+@flow(name="monitor", persist_result=False)
+def monitor_flow(workspace: str, conf: str | None = None) -> dict[str, Any]:
+    """Judges the latest window of traffic and tells the world where it drifted or degraded.
+
+    Args:
+        workspace: Its folder.
+        conf: Conf file; needed where there are several.
+
+    Returns:
+        `verdict` (JSON of a `Verdict`) and `report` (path of the HTML page).
+    """
+    session = open_session(Path(workspace), Path(conf) if conf else None)
+    bundle = in_task("fetch champion", _champion_bundle, session)
+    window, reference = in_task("read window", _read_window, session, bundle)
+    verdict = in_task("judge", judge_window, window, reference, session.config.monitor)
+    folder = _folder(session)
+    report = in_task("report", _write_report, window, reference, verdict, folder)
+    _publish(verdict, report)
+    content = verdict.model_dump(mode="json")
+    if verdict.verdict in ("drift", "degraded"):
+        emit_drift_detected(session.config.project, {"verdict": content, "report": str(report)})
+    return {"verdict": content, "report": str(report)}
+
+
+def _champion_bundle(session: Session) -> Path:
+    record = champion(session.workspace.root, session.config.project)
+    if record is None:
+        raise ConfigurationError(
+            got=f"the workspace {session.workspace.root.name}, which has no champion.",
+            allowed="a champion whose traffic can be judged.",
+            next_step="run `regraft retrain`, then `regraft serve`.",
+        )
+    return champion_bundle(session, record)
+
+
+def _read_window(session: Session, bundle: Path) -> tuple[Window, Reference]:
+    reference = Reference.load(bundle)
+    log = session.workspace.serving / "log"
+    size = session.config.monitor.window
+    return Window.from_lines(read_requests(log), read_feedback(log), reference.bundle, reference.labels, size), reference
+
+
+def _folder(session: Session) -> Path:
+    folder = session.workspace.reports / "monitor" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{str(flow_run.id)[:8]}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _write_report(window: Window, reference: Reference, verdict: Verdict, folder: Path) -> Path:
+    from monitoring.report import write_report
+
+    report = write_report(window, reference, verdict, folder)
+    staging = folder / "verdict.json.part"
+    staging.write_text(verdict.to_json(), encoding="utf-8")
+    staging.replace(folder / "verdict.json")  # last: a folder with it is complete
+    return report
+
+
+def _publish(verdict: Verdict, report: Path) -> None:
+    publish_markdown("verdict", f"**{verdict.verdict}**: {verdict.reason}")
+    rows: list[dict[str, JsonValue]] = [
+        {"signal": s.name, "p-value": s.p_value, "threshold": s.threshold, "drifted": s.drifted} for s in verdict.signals
+    ]
+    if rows:
+        publish_table("signals", rows)
+    publish_links("drift-report", {"drift report": report})

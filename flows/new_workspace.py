@@ -1,0 +1,143 @@
+"""Makes workspaces: from a team's own data, and from the sample dataset."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.conf_template import ConfDefaults, render_conf
+from pipelines.core.errors import ConfigurationError
+from pipelines.import_data import ImportSummary, import_samples
+
+
+@dataclass(frozen=True)
+class NewWorkspace:
+    """A workspace that was just made.
+
+    Attributes:
+        root: Its folder.
+        project: Its name.
+        samples: What was imported.
+        dataset: Digest of the first dataset version.
+    """
+
+    root: Path
+    project: str
+    samples: ImportSummary
+    dataset: str
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        counts = dict(self.samples.n_samples)
+        left_out = {"ignored": list(self.samples.ignored), "notes": list(self.samples.notes)}
+        return {"workspace": str(self.root), "project": self.project, "labels": counts, **left_out}
+
+    def as_text(self) -> str:
+        """For people."""
+        counts = "\n".join(f"  {label}: {count}" for label, count in self.samples.n_samples.items())
+        ignored = f"\nleft out, no images: {', '.join(self.samples.ignored)}" if self.samples.ignored else ""
+        notes = "".join(f"\n{note}" for note in self.samples.notes)
+        return (
+            f"{self.root}: dataset {self.dataset}\n{counts}{ignored}{notes}\n"
+            f"Next: look at conf/{self.project}.yaml (the backbone above all), then `regraft retrain --workspace {self.root}`"
+        )
+
+
+def init_workspace(folder: Path, source: Path, task: str, remote: Path | None = None) -> NewWorkspace:
+    """Makes a workspace in `folder` with the samples of `source`.
+
+    Args:
+        folder: Must not exist, or be empty; its name becomes the project's.
+        source: A folder of class folders, or a table.
+        task: Of the project.
+        remote: DVC remote; beside the workspace where None.
+
+    Raises:
+        ConfigurationError: The folder is taken, its name is no project name, the source is missing, or git has no identity.
+        DataError: The source's samples cannot be used; all are listed.
+    """
+    from pipelines.versioning.git import identity
+
+    root = folder.expanduser().absolute()
+    project = project_name(root.name)
+    _refuse_taken(root)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    identity(root.parent)  # says early that git has none
+    staging = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+    try:
+        samples = import_samples(source.expanduser(), staging / "data")
+        defaults = ConfDefaults(expectation="One minute per thousand small images on two cores; the report says which accuracy to expect.")
+        conf = render_conf(project, task, list(samples.n_samples), sum(samples.n_samples.values()), defaults)
+        dataset = start_history(staging, project, conf, remote or root.parent / f"{root.name}-dvc-remote")
+        staging.rename(root)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return NewWorkspace(root, project, samples, dataset)
+
+
+def start_history(root: Path, project: str, conf: str, remote: Path, identity: tuple[str, str] | None = None) -> str:
+    """Writes the conf file, makes the git and DVC repository and commits the first dataset version.
+
+    Returns:
+        The dataset's digest.
+    """
+    from pipelines.versioning.dataset import commit_dataset
+    from pipelines.versioning.git import commit_paths
+    from pipelines.versioning.workspace_repo import init_repository
+
+    (root / "conf").mkdir(exist_ok=True)
+    (root / "conf" / f"{project}.yaml").write_text(conf, encoding="utf-8")
+    init_repository(root, remote, identity)
+    commit_paths(root, f"Configure {project}", [f"conf/{project}.yaml"])
+    return commit_dataset(root, "First dataset version").digest
+
+
+def project_name(text: str) -> str:
+    """A project's name made from a folder's: lower case, digits and dashes.
+
+    Raises:
+        ConfigurationError: Nothing usable is left of it.
+    """
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    if not re.fullmatch(r"[a-z][a-z0-9-]{1,40}[a-z0-9]", name):
+        raise ConfigurationError(
+            got=f"the folder name {text!r}, which would make the project name {name!r}.",
+            allowed="3 to 42 letters a to z, digits and dashes, a letter first.",
+            next_step="give the workspace another folder name.",
+        )
+    return name
+
+
+def _refuse_taken(root: Path) -> None:
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise ConfigurationError(
+            got=f"the folder {root}, which is there and not empty.",
+            allowed="a folder that does not exist yet, or an empty one.",
+            next_step="name another folder, or use `regraft ingest` to add samples to a workspace.",
+        )
+
+
+def confirm_sample(name: str, folder: Path) -> str:
+    """Writes a sample dataset to `data/` and compares it with the `data.dvc` beside it.
+
+    Returns:
+        One sentence for a person.
+
+    Raises:
+        ConfigurationError: DVC finds other content than data.dvc names; the files that differ are listed.
+    """
+    from pipelines.sample_data import materialise_digits
+    from pipelines.versioning.dataset import dataset_version
+
+    root = folder.expanduser().resolve()
+    materialise_digits(root / "data")
+    if not (root / "data.dvc").is_file():
+        return f"{root / 'data'}: the sample {name}; there is no data.dvc to confirm it with"
+    version = dataset_version(root)
+    return (
+        f"{root / 'data'}: the sample {name}, {version.n_files} files, digest {version.digest}: DVC confirms that it is what data.dvc names"
+    )

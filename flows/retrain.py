@@ -1,0 +1,127 @@
+"""The flow `retrain`: from the dataset version to a promoted, refused or unchanged champion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.runtime import flow_run
+
+from flows.events import emit_model_promoted, emit_model_refused
+from flows.exclusive import only_retraining
+from flows.ingestion import learn_from_feedback
+from flows.judging import Judged, judge_candidate
+from flows.learning import Candidate, make_candidate
+from flows.promotion import point_to_champion, promote_version
+from flows.records import Outcome, RunRecord, save_record
+from flows.run_report import publish_run
+from flows.session import Session, open_session
+from flows.shipping import Shipped, ship
+from flows.tasks import in_task, watched_by, watcher
+from pipelines.gates.decision import Judgement
+from pipelines.progress import Progress, silent
+from pipelines.stages import Stages
+from pipelines.versioning.dataset import dataset_version
+from pipelines.versioning.registry import record_refusal
+
+
+def run_retrain(root: Path, conf: Path | None, overrides: Sequence[str], trigger: str, progress: Progress = silent) -> RunRecord:
+    """Runs the flow in this process and shows its progress."""
+    with watched_by(progress):
+        return RunRecord.model_validate(retrain_flow(str(root), {"kind": trigger}, str(conf) if conf else None, list(overrides)))
+
+
+def _run_name() -> str:
+    return f"{Path(flow_run.parameters['workspace']).name}-{(flow_run.parameters.get('trigger') or {}).get('kind', 'person')}"
+
+
+@flow(name="retrain", flow_run_name=_run_name, persist_result=False)
+def retrain_flow(
+    workspace: str, trigger: dict[str, Any] | None = None, conf: str | None = None, overrides: list[str] | None = None
+) -> dict[str, Any]:
+    """Retrains the workspace's model and promotes the result if every gate passes.
+
+    Args:
+        workspace: Its folder.
+        trigger: `kind` (person, schedule, drift, labels) and, for drift, `evidence`: the event's payload.
+        conf: Conf file; needed where there are several.
+        overrides: `a.b=c` items that replace keys for this run.
+
+    Returns:
+        The `RunRecord` as JSON.
+    """
+    session = open_session(Path(workspace), Path(conf) if conf else None, overrides or ())
+    with only_retraining(session.workspace):
+        run = _Run(session, trigger or {"kind": "person"}, datetime.now(UTC))
+        record, candidate = run.carry_out()
+        trained = candidate.outputs["train"].path if candidate else None
+        record = publish_run(session.workspace, record, trained)
+        save_record(session.workspace, record)
+    return record.model_dump(mode="json")
+
+
+@dataclass(frozen=True)
+class _Run:
+    session: Session
+    trigger: dict[str, Any]
+    started: datetime
+
+    def carry_out(self) -> tuple[RunRecord, Candidate | None]:
+        if self.trigger["kind"] == "drift":
+            lesson = in_task("ingest feedback", learn_from_feedback, self.session, self.trigger)
+            if not lesson.start:
+                return self._record("skipped", lesson.reason), None
+        dataset = in_task("dataset", dataset_version, self.session.workspace.root).digest
+        candidate = make_candidate(Stages(self.session.workspace, self.session.config, watcher()), dataset, in_task)
+        judged = judge_candidate(self.session, candidate, self.trigger["kind"], in_task)
+        if judged.judgement is None:
+            point_to_champion(self.session)
+            reason = "The same data and configuration give the champion itself."
+            return self._record("unchanged", reason, dataset, candidate, judged), candidate
+        decide = self._promote if judged.judgement.promote else self._refuse
+        return decide(dataset, candidate, judged, judged.judgement), candidate
+
+    def _refuse(self, dataset: str, candidate: Candidate, judged: Judged, judgement: Judgement) -> RunRecord:
+        decision = {"dataset": dataset, "bundle": candidate.bundle_id, **judgement.model_dump(mode="json")}
+        in_task("record refusal", record_refusal, self.session.workspace.root, candidate.bundle_id, decision)
+        emit_model_refused(self.session.config.project, {"bundle": candidate.bundle_id, "reason": judgement.summary})
+        return self._record("refused", judgement.summary, dataset, candidate, judged)
+
+    def _promote(self, dataset: str, candidate: Candidate, judged: Judged, judgement: Judgement) -> RunRecord:
+        evidence = {"trigger": self.trigger["kind"], "run": str(flow_run.id), "dataset": dataset, "bundle": candidate.bundle_id}
+        shipped = ship(self.session, candidate, judgement, evidence, in_task)
+        in_task("promote", promote_version, self.session, shipped.version, judgement.summary, evidence, judged.champion_version)
+        emit_model_promoted(self.session.config.project, {**evidence, "version": shipped.version})
+        return self._record("promoted", judgement.summary, dataset, candidate, judged, shipped)
+
+    def _record(
+        self,
+        outcome: Outcome,
+        reason: str,
+        dataset: str | None = None,
+        candidate: Candidate | None = None,
+        judged: Judged | None = None,
+        shipped: Shipped | None = None,
+    ) -> RunRecord:
+        facts: dict[str, Any] = judged.as_record() if judged else {}
+        seconds = (candidate.seconds if candidate else {}) | (shipped.seconds if shipped else {})
+        reports = (candidate.reports if candidate else {}) | (shipped.reports if shipped else {})
+        return RunRecord(
+            run=str(flow_run.id),
+            project=self.session.config.project,
+            trigger=self.trigger["kind"],
+            started=self.started,
+            finished=datetime.now(UTC),
+            outcome=outcome,
+            reason=reason,
+            dataset=dataset,
+            bundle=candidate.bundle_id if candidate else None,
+            version=shipped.version if shipped else None,
+            stages_seconds=seconds,
+            reports=reports,
+            **facts,
+        )

@@ -1,0 +1,125 @@
+"""What one bundle answered for the test samples: the file `predictions.csv` of an evaluation, which the gates compare.
+
+Columns: `id` (of the sample), `domain`, `label` (the true one), `predicted`, `confidence` (probability of the predicted label).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.core.errors import DataError, Finding
+
+_MAX_FINDINGS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class TestAnswers:
+    """Answers of one bundle for n test samples, n at least 1.
+
+    Attributes:
+        ids: [n], each once.
+        domains: [n].
+        labels: [n], the true ones.
+        predicted: [n], the most probable ones.
+        confidences: float64 [n], probability of the predicted label, in [0, 1].
+
+    Raises:
+        DataError: There are no samples, the lengths differ, an id occurs twice, or a confidence is no probability.
+    """
+
+    # The name is no pytest class.
+    __test__: ClassVar[bool] = False
+
+    ids: NDArray[np.str_]
+    domains: NDArray[np.str_]
+    labels: NDArray[np.str_]
+    predicted: NDArray[np.str_]
+    confidences: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        _check_lengths(self)
+        _check_values(self)
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """[n]: whether the predicted label is the true one."""
+        return np.asarray(self.predicted == self.labels)
+
+    @property
+    def n(self) -> int:
+        """Samples."""
+        return len(self.ids)
+
+
+def write_answers(answers: TestAnswers, path: Path) -> None:
+    """Writes answers as CSV, in the given order; the confidences survive a round trip exactly."""
+    import pandas as pd
+
+    table = pd.DataFrame(
+        {
+            "id": answers.ids,
+            "domain": answers.domains,
+            "label": answers.labels,
+            "predicted": answers.predicted,
+            "confidence": [repr(float(value)) for value in answers.confidences],
+        }
+    )
+    table.to_csv(path, index=False, lineterminator="\n")
+
+
+def read_answers(path: Path) -> TestAnswers:
+    """Reads answers that `write_answers` wrote.
+
+    Raises:
+        DataError: The file is missing or no such table, or its values are wrong; lists the bad rows.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise _wrong_answers(f"{path} that cannot be read: {error}.") from error
+    columns = ["id", "domain", "label", "predicted", "confidence"]
+    if list(table.columns) != columns:
+        raise _wrong_answers(f"{path} with the columns {', '.join(table.columns)}.")
+    texts = {name: table[name].to_numpy(dtype=np.str_) for name in columns}
+    return TestAnswers(texts["id"], texts["domain"], texts["label"], texts["predicted"], _as_numbers(texts["confidence"], path))
+
+
+def _as_numbers(texts: NDArray[np.str_], path: Path) -> NDArray[np.float64]:
+    try:
+        return texts.astype(np.float64)
+    except ValueError as error:
+        raise _wrong_answers(f"{path} with a confidence that is no number: {error}.") from error
+
+
+def _check_lengths(answers: TestAnswers) -> None:
+    lengths = {field.name: len(getattr(answers, field.name)) for field in fields(answers)}
+    if len(set(lengths.values())) != 1 or lengths["ids"] == 0:
+        raise _wrong_answers("answers with " + ", ".join(f"{length} {name}" for name, length in lengths.items()) + ".")
+
+
+def _check_values(answers: TestAnswers) -> None:
+    values, counts = np.unique(answers.ids, return_counts=True)
+    findings = [Finding(str(value), f"occurs {count} times") for value, count in zip(values[counts > 1], counts[counts > 1], strict=True)]
+    # Written so that NaN is wrong, too.
+    wrong = ~((answers.confidences >= 0) & (answers.confidences <= 1))
+    findings += [Finding(str(answers.ids[row]), f"has the confidence {answers.confidences[row]}") for row in np.flatnonzero(wrong)]
+    for name in ("ids", "domains", "labels", "predicted"):
+        findings += [Finding(f"row {row + 1}", f"has no value in {name}") for row in np.flatnonzero(getattr(answers, name) == "")]
+    if findings:
+        raise _wrong_answers(f"answers with {len(findings)} wrong values, the first: {findings[0].where} {findings[0].problem}.", findings)
+
+
+def _wrong_answers(got: str, findings: Any = ()) -> DataError:
+    return DataError(
+        got=got,
+        allowed="at least one row of id (each once), domain, label, predicted and confidence (in [0, 1]).",
+        next_step="evaluate the bundle again with `regraft evaluate`; the stage writes this file itself.",
+        findings=tuple(findings)[:_MAX_FINDINGS],
+    )

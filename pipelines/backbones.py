@@ -1,0 +1,257 @@
+"""The table of backbone sources: from a conf entry to an architecture, its preprocessing and verified weights.
+
+    shipped   a card and weights in `backbones/`
+    timm      a local safetensors file with its sha256, or a repository of the Hugging Face Hub at a pinned commit
+
+Stage `select` writes the choice as `backbone.json`; stage `train` loads the weights it names.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipelines.backbone_cards import load_shipped, shipped_cards
+from pipelines.config import Backbone, ShippedBackbone, TimmBackbone
+from pipelines.core.backbones import BackboneSpec, build_backbone
+from pipelines.core.bundle import canonical_json, file_sha256
+from pipelines.core.errors import ConfigurationError, IntegrityError
+from pipelines.core.preprocess import ImagePreprocess
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "backbones"
+
+
+class SelectedBackbone(BaseModel):
+    """A backbone that is ready to be loaded: what `backbone.json` holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec: BackboneSpec
+    preprocess: ImagePreprocess
+
+
+class WeightsDescription(BaseModel):
+    """What the JSON file beside a weights file, or the Hub's `config.json`, says of them; other keys are the author's own."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    input_size: tuple[int, int, int] | None = None
+    crop_pct: Annotated[float, Field(gt=0, le=1)] | None = None
+    interpolation: str | None = None
+    pad_type: str | None = None
+    sha256: str | None = None
+    licence: str | None = None
+
+
+def source_digest(config: Backbone) -> str:
+    """What identifies the source of the weights, without importing torch: their sha256, wherever they lie.
+
+    Raises:
+        ConfigurationError: There is no such file or shipped backbone, or nothing states the sha256 that the file must have.
+        IntegrityError: The file's sha256 is another one.
+    """
+    if isinstance(config, ShippedBackbone):
+        cards = shipped_cards(SHIPPED_FOLDER)
+        if config.name not in cards:
+            load_shipped(config.name, SHIPPED_FOLDER)  # raises, and lists the names that exist
+        return str(cards[config.name].spec.weights_sha256)
+    return _verified_sha256(*_located(config))
+
+
+def select_backbone(config: Backbone) -> SelectedBackbone:
+    """Resolves a conf entry into an architecture and its preprocessing, once; the bundle stores both.
+
+    Raises:
+        ConfigurationError: Unknown name, missing file, or a preprocessing that Regraft does not have.
+        IntegrityError: The weights' sha256 does not match.
+    """
+    if isinstance(config, ShippedBackbone):
+        card, _ = load_shipped(config.name, SHIPPED_FOLDER)
+        return SelectedBackbone(spec=card.spec, preprocess=card.preprocess)
+    weights, description = _located(config)
+    spec = BackboneSpec(
+        name=config.name,
+        in_channels=config.in_channels,
+        model_args=({"pad_type": description.pad_type} if description.pad_type else {}) | config.model_args,
+        origin=f"{config.hub}@{config.revision}" if config.hub else weights.name,
+        weights_sha256=_verified_sha256(weights, description),
+        licence=description.licence or "unknown",
+    )
+    build_backbone(spec)  # says early what does not fit
+    return SelectedBackbone(spec=spec, preprocess=config.preprocess or _preprocess(config, description))
+
+
+def load_backbone(config: Backbone, selected: SelectedBackbone) -> nn.Module:
+    """Builds the selected architecture with its pretrained weights: [b, c, h, w] -> [b, d].
+
+    Raises:
+        IntegrityError: The weights do not match their sha256, or do not fit: the keys and shapes are named.
+    """
+    network = build_backbone(selected.spec)
+    state = load_shipped(config.name, SHIPPED_FOLDER)[1] if isinstance(config, ShippedBackbone) else _timm_state(config, selected, network)
+    _load_strictly(network, state, selected.spec)
+    return network
+
+
+def _timm_state(config: TimmBackbone, selected: SelectedBackbone, network: nn.Module) -> dict[str, torch.Tensor]:
+    import safetensors.torch
+    from timm.models import adapt_input_conv
+
+    weights, description = _located(config)
+    _verified_sha256(weights, description)
+    state = safetensors.torch.load_file(weights)
+    described: dict[str, Any] = getattr(network, "pretrained_cfg", {})
+    classifiers = _names(described.get("classifier"))
+    state = {key: value for key, value in state.items() if not any(key.startswith(f"{name}.") for name in classifiers)}
+    for name in _names(described.get("first_conv")):
+        if f"{name}.weight" in state:
+            # timm sums the colour filters for one channel: a grey image then gives what its three equal channels gave.
+            state[f"{name}.weight"] = adapt_input_conv(selected.spec.in_channels, state[f"{name}.weight"])
+    return state
+
+
+def _names(entry: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return (entry,) if isinstance(entry, str) else tuple(entry or ())
+
+
+def _load_strictly(network: nn.Module, state: dict[str, torch.Tensor], spec: BackboneSpec) -> None:
+    expected = network.state_dict()
+    # A counter that some converters leave out; it has no effect on the output.
+    optional = {key for key in expected if key.endswith("num_batches_tracked")}
+    problems = [f"{key} is missing" for key in sorted(expected.keys() - state.keys() - optional)]
+    problems += [f"{key} is not part of it" for key in sorted(state.keys() - expected.keys())]
+    problems += [
+        f"{key} has shape {list(state[key].shape)} instead of {list(expected[key].shape)}"
+        for key in sorted(expected.keys() & state.keys())
+        if state[key].shape != expected[key].shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
+        raise IntegrityError(
+            got=f"weights ({spec.origin}) that do not fit {spec.name}: {shown}.",
+            allowed="exactly the tensors of this architecture, its classifier apart.",
+            next_step="correct backbone.name, in_channels or model_args in the conf file, or take the weights of this architecture.",
+        )
+    network.load_state_dict(state, strict=False)
+
+
+def _located(config: TimmBackbone) -> tuple[Path, WeightsDescription]:
+    if config.hub is not None:
+        return _from_hub(config)
+    weights = Path(str(config.weights)).expanduser()
+    if not weights.is_file() or weights.suffix != ".safetensors":
+        raise ConfigurationError(
+            got=f"backbone.weights {weights}, which is {'no safetensors file' if weights.exists() else 'not there'}.",
+            allowed="a file that ends in .safetensors (never a pickle: loading one runs the code in it).",
+            next_step="correct the path; convert other formats with safetensors.torch.save_file.",
+        )
+    sidecar = weights.with_suffix(".json")
+    description = _read_description(sidecar, sidecar.read_bytes()) if sidecar.is_file() else WeightsDescription()
+    return weights, description.model_copy(update={"sha256": config.sha256}) if config.sha256 else description
+
+
+def _from_hub(config: TimmBackbone) -> tuple[Path, WeightsDescription]:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        weights = Path(hf_hub_download(str(config.hub), "model.safetensors", revision=config.revision))
+        described = Path(hf_hub_download(str(config.hub), "config.json", revision=config.revision))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ConfigurationError(
+            got=f"backbone.hub {config.hub}@{config.revision}, which could not be fetched: {type(error).__name__}.",
+            allowed="a repository with model.safetensors and config.json that this machine can reach or has in its cache.",
+            next_step="check the name and the network, or fetch the file elsewhere and give it as backbone.weights.",
+        ) from error
+    content = json.loads(described.read_bytes()).get("pretrained_cfg", {})
+    description = _read_description(described, json.dumps(content).encode())
+    # A commit id names its content, so the hash of what came is the hash it must keep unless the conf file states one.
+    return weights, description.model_copy(update={"sha256": config.sha256 or file_sha256(weights), "licence": content.get("license")})
+
+
+def _read_description(path: Path, content: bytes) -> WeightsDescription:
+    try:
+        return WeightsDescription.model_validate_json(content)
+    except ValidationError as error:
+        raise ConfigurationError(
+            got=f"{path.name}, the description beside the weights, which cannot be read: {error.errors()[0]['msg']}.",
+            allowed="JSON with mean, std, input_size, crop_pct, pad_type, sha256, licence.",
+            next_step="correct that file, or remove it and give preprocess and sha256 in the conf file.",
+        ) from error
+
+
+def _verified_sha256(weights: Path, description: WeightsDescription) -> str:
+    actual = file_sha256(weights)
+    if description.sha256 is None:
+        raise ConfigurationError(
+            got=f"backbone.weights {weights.name} without a sha256 that it must have.",
+            allowed="weights whose sha256 is stated in the conf file or in a JSON file of the same stem beside them.",
+            next_step=f"if you trust this very file, add `sha256: {actual}` to backbone in the conf file.",
+        )
+    if actual != description.sha256:
+        raise IntegrityError(
+            got=f"{weights.name} with sha256 {actual}.",
+            allowed=f"the stated sha256 {description.sha256}.",
+            next_step="fetch the file again; if it was replaced on purpose, state its new sha256.",
+        )
+    return actual
+
+
+def _preprocess(config: TimmBackbone, description: WeightsDescription) -> ImagePreprocess:
+    from timm.data import resolve_data_config
+    from timm.models import get_pretrained_cfg
+
+    stated = description.model_dump(include={"mean", "std", "input_size", "crop_pct", "interpolation"}, exclude_none=True)
+    default = get_pretrained_cfg(config.name)
+    resolved = resolve_data_config(stated, pretrained_cfg=default.to_dict() if default else {})
+    if resolved["crop_mode"] not in ("center", "squash"):
+        raise ConfigurationError(
+            got=f"{config.name} with timm's crop_mode {resolved['crop_mode']!r}.",
+            allowed="center or squash.",
+            next_step="state backbone.preprocess in the conf file.",
+        )
+    mean, std = tuple(resolved["mean"]), tuple(resolved["std"])
+    grey = config.in_channels == 1
+    return ImagePreprocess(
+        color="L" if grey else "RGB",
+        height_px=resolved["input_size"][1],
+        width_px=resolved["input_size"][2],
+        fit="squash" if resolved["crop_mode"] == "squash" else "crop",
+        crop_frac=1.0 if resolved["crop_mode"] == "squash" else resolved["crop_pct"],
+        interpolation=resolved["interpolation"],
+        mean=(sum(mean) / len(mean),) if grey else mean,
+        std=(sum(std) / len(std),) if grey else std,
+    )
+
+
+def write_selected(selected: SelectedBackbone, path: Path) -> None:
+    """Writes `backbone.json`."""
+    path.write_bytes(canonical_json(selected.model_dump(mode="json")))
+
+
+def read_selected(path: Path) -> SelectedBackbone:
+    """Reads `backbone.json`."""
+    return SelectedBackbone.model_validate_json(path.read_bytes())
+
+
+def list_backbones(pattern: str) -> dict[str, list[str]]:
+    """Names by kind: the shipped ones, and timm's architectures.
+
+    Args:
+        pattern: As in a shell; a text without a star finds every name that contains it.
+    """
+    import fnmatch
+
+    import timm
+
+    wanted = pattern if "*" in pattern else f"*{pattern}*"
+    return {"shipped": fnmatch.filter(sorted(shipped_cards(SHIPPED_FOLDER)), wanted), "timm": timm.list_models(wanted)}

@@ -1,0 +1,103 @@
+"""Stage `evaluate`: what a sealed bundle answers for the raw bytes of the test samples.
+
+Candidate and champion pass through this one function, on the same samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from pipelines.answers import TestAnswers, write_answers
+from pipelines.core.bundle import canonical_json
+from pipelines.core.predict import Predictions, Predictor
+from pipelines.dataset import Sample, read_samples
+from pipelines.intervals import clopper_pearson
+from pipelines.progress import Progress, silent
+
+_CHUNK = 256
+_N_CALIBRATION_BINS = 10
+
+
+def evaluate(bundle: Path, samples: Path, data: Path, out: Path, progress: Progress = silent) -> None:
+    """Predicts the test split and writes `predictions.csv` and `evaluation.json`.
+
+    Args:
+        bundle: A sealed bundle; its hashes and goldens are checked first.
+        samples: `samples.csv` with splits.
+        data: The folder that sample paths are relative to.
+        out: Empty directory.
+        progress: Told after every chunk.
+    """
+    predictor = Predictor.load(bundle)
+    test = read_samples(samples, "test")
+    answers = _predict(predictor, test, data, progress)
+    probabilities = np.concatenate([part.probabilities for part in answers])
+    write_answers(_as_answers(test, answers), out / "predictions.csv")
+    (out / "evaluation.json").write_bytes(canonical_json(_summary(predictor, test, probabilities)))
+
+
+def _predict(predictor: Predictor, test: Sequence[Sample], data: Path, progress: Progress) -> list[Predictions]:
+    answers = []
+    for start in range(0, len(test), _CHUNK):
+        chunk = test[start : start + _CHUNK]
+        answers.append(predictor.predict([(data / sample.path).read_bytes() for sample in chunk]))
+        progress("evaluation", min(start + _CHUNK, len(test)), len(test))
+    return answers
+
+
+def _as_answers(test: Sequence[Sample], answers: Sequence[Predictions]) -> TestAnswers:
+    return TestAnswers(
+        ids=np.array([sample.id for sample in test]),
+        domains=np.array([sample.domain for sample in test]),
+        labels=np.array([sample.label for sample in test]),
+        predicted=np.array([label for part in answers for label in part.labels]),
+        confidences=np.concatenate([part.probabilities.max(axis=1) for part in answers]),
+    )
+
+
+def _summary(predictor: Predictor, test: Sequence[Sample], probabilities: NDArray[np.float64]) -> dict[str, JsonValue]:
+    labels = predictor.manifest.labels
+    true = np.array([labels.index(sample.label) if sample.label in labels else -1 for sample in test])
+    correct = probabilities.argmax(axis=1) == true
+    domains = np.array([sample.domain for sample in test])
+    return {
+        "bundle": predictor.bundle,
+        "labels": list(labels),
+        "accuracy": _accuracy(correct),
+        "accuracy_by_domain": {str(domain): _accuracy(correct[domains == domain]) for domain in sorted(set(domains))},
+        "accuracy_by_label": {label: _accuracy(correct[true == index]) for index, label in enumerate(labels) if (true == index).any()},
+        "log_loss": float(-np.log(np.maximum(np.where(true >= 0, probabilities[np.arange(len(true)), true], 1e-12), 1e-12)).mean()),
+        "expected_calibration_error": expected_calibration_error(probabilities.max(axis=1), correct),
+        "confusion": _confusion(true, probabilities.argmax(axis=1), len(labels)),
+    }
+
+
+def _accuracy(correct: NDArray[np.bool_]) -> dict[str, JsonValue]:
+    interval = clopper_pearson(int(correct.sum()), len(correct))
+    return {"value": interval.value, "low": interval.low, "high": interval.high, "n": interval.n}
+
+
+def _confusion(true: NDArray[np.int64], predicted: NDArray[np.int64], n_labels: int) -> list[JsonValue]:
+    counts = np.zeros((n_labels, n_labels), dtype=int)
+    known = true >= 0
+    np.add.at(counts, (true[known], predicted[known]), 1)
+    return [list(row) for row in counts.tolist()]
+
+
+def expected_calibration_error(confidences: NDArray[np.float64], correct: NDArray[np.bool_]) -> float:
+    """Mean distance of confidence and accuracy over ten bins of equal width (Guo et al. 2017), weighted by their counts.
+
+    Biased upwards with few samples.
+
+    Args:
+        confidences: [n], in [0, 1].
+        correct: [n].
+    """
+    bins = np.minimum((confidences * _N_CALIBRATION_BINS).astype(int), _N_CALIBRATION_BINS - 1)
+    distances = [abs(confidences[bins == b].sum() - correct[bins == b].sum()) for b in range(_N_CALIBRATION_BINS)]
+    return float(sum(distances) / len(confidences))

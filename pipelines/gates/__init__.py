@@ -1,0 +1,1 @@
+"""The conditions that a candidate must fulfil before it ships."""

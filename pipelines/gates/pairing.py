@@ -1,0 +1,108 @@
+"""Two evaluations laid side by side: row i of every array is the same test sample."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.answers import TestAnswers
+from pipelines.core.errors import DataError, Finding
+
+_MAX_FINDINGS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """n test samples with the answers of both models, n at least 0.
+
+    Attributes:
+        domains: [n].
+        known: [n], whether the champion has the sample's true label among its own.
+        candidate_correct, champion_correct: [n].
+    """
+
+    domains: NDArray[np.str_]
+    known: NDArray[np.bool_]
+    candidate_correct: NDArray[np.bool_]
+    champion_correct: NDArray[np.bool_]
+
+    @property
+    def n(self) -> int:
+        """Samples."""
+        return len(self.domains)
+
+    @property
+    def n_wins(self) -> int:
+        """Samples that the candidate gets right and the champion wrong."""
+        return int((self.candidate_correct & ~self.champion_correct).sum())
+
+    @property
+    def n_losses(self) -> int:
+        """Samples that the champion gets right and the candidate wrong."""
+        return int((self.champion_correct & ~self.candidate_correct).sum())
+
+    def where(self, mask: NDArray[np.bool_]) -> Pairs:
+        """The samples that the mask [n] keeps."""
+        return Pairs(self.domains[mask], self.known[mask], self.candidate_correct[mask], self.champion_correct[mask])
+
+
+def pair(candidate: TestAnswers, champion: TestAnswers, champion_labels: Collection[str]) -> Pairs:
+    """Pairs two evaluations by sample id; the order of the rows does not matter.
+
+    Args:
+        candidate: Its answers.
+        champion: Its answers on the same test samples.
+        champion_labels: All labels that the champion can answer.
+
+    Raises:
+        DataError: The ids differ, or a sample has another true label or domain in the two: they are not the same samples.
+    """
+    order, champion_order = np.argsort(candidate.ids), np.argsort(champion.ids)
+    _refuse_other_ids(candidate, champion)
+    _refuse_other_samples(candidate, champion, order, champion_order)
+    return Pairs(
+        domains=candidate.domains[order],
+        known=np.isin(candidate.labels[order], sorted(champion_labels)),
+        candidate_correct=candidate.correct[order],
+        champion_correct=champion.correct[champion_order],
+    )
+
+
+def _refuse_other_ids(candidate: TestAnswers, champion: TestAnswers) -> None:
+    only_candidate = np.setdiff1d(candidate.ids, champion.ids)
+    only_champion = np.setdiff1d(champion.ids, candidate.ids)
+    findings = [Finding(str(name), "is missing in the champion's evaluation") for name in only_candidate]
+    findings += [Finding(str(name), "is missing in the candidate's evaluation") for name in only_champion]
+    if findings:
+        raise _not_the_same(
+            f"evaluations on different test samples: {len(only_candidate)} ids are only in the candidate's"
+            f" and {len(only_champion)} only in the champion's.",
+            findings,
+        )
+
+
+def _refuse_other_samples(candidate: TestAnswers, champion: TestAnswers, order: NDArray[np.intp], champion_order: NDArray[np.intp]) -> None:
+    findings: list[Finding] = []
+    for name in ("labels", "domains"):
+        ours, theirs = getattr(candidate, name)[order], getattr(champion, name)[champion_order]
+        rows = np.flatnonzero(ours != theirs)
+        findings += [
+            Finding(str(candidate.ids[order][row]), f"has the {name[:-1]} {str(ours[row])!r} and {str(theirs[row])!r}") for row in rows
+        ]
+    if findings:
+        raise _not_the_same(
+            f"evaluations that disagree on {len(findings)} true labels or domains, first: {findings[0].where} {findings[0].problem}.",
+            findings,
+        )
+
+
+def _not_the_same(got: str, findings: list[Finding]) -> DataError:
+    return DataError(
+        got=got,
+        allowed="two evaluations of the same test samples: the same ids, each with one true label and one domain.",
+        next_step="evaluate the champion again on the test split of this run with `regraft evaluate`.",
+        findings=findings[:_MAX_FINDINGS],
+    )

@@ -1,0 +1,151 @@
+"""Stage `package`: makes the sealed bundle from what training and calibration wrote.
+
+The reference and the goldens are computed by the bundle's own `Predictor`, from the raw bytes of test samples.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import JsonValue
+
+from pipelines.backbones import SelectedBackbone, read_selected
+from pipelines.calibrate import read_temperature
+from pipelines.config import LEARNING_SECTIONS, ProjectConfig
+from pipelines.core.bundle import BundleManifest, Golden, canonical_json, seal
+from pipelines.core.predict import Predictions, Predictor
+from pipelines.core.signals import random_projection
+from pipelines.dataset import Sample, read_samples
+
+_LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "scipy", "safetensors")
+# A golden near the decision boundary would turn red from rounding alone.
+_MIN_GOLDEN_MARGIN = 0.2
+
+
+@dataclass(frozen=True)
+class PackageInputs:
+    """What the bundle is made from.
+
+    Attributes:
+        trained, calibrated: Outputs of these stages.
+        selected: `backbone.json`.
+        samples: `samples.csv` with splits.
+        data: The folder that sample paths are relative to.
+        lineage: Digests and seeds, to be stored as `lineage.json`; no time, no path.
+    """
+
+    trained: Path
+    calibrated: Path
+    selected: Path
+    samples: Path
+    data: Path
+    lineage: dict[str, JsonValue]
+
+
+def package(inputs: PackageInputs, config: ProjectConfig, out: Path) -> None:
+    """Writes a sealed bundle into `out/bundle`; the same inputs give the same bundle id."""
+    bundle = out / "bundle"
+    bundle.mkdir()
+    selected = read_selected(inputs.selected)
+    manifest = _write_model(bundle, inputs, config, selected)
+    test = _chosen(read_samples(inputs.samples, "test"), config.bundle.max_reference_samples)
+    raw = [(inputs.data / sample.path).read_bytes() for sample in test]
+    answers = Predictor.load(bundle, verify=False).predict(raw)
+    _write_reference(bundle, test, answers, config.labels)
+    _write_goldens(bundle, raw, answers, config.bundle.n_goldens, manifest)
+    _write_documents(bundle, inputs, config, selected)
+    seal(bundle, manifest)
+
+
+def _write_model(bundle: Path, inputs: PackageInputs, config: ProjectConfig, selected: SelectedBackbone) -> BundleManifest:
+    import safetensors.numpy
+
+    weights = (inputs.trained / "weights.safetensors").read_bytes()
+    (bundle / "weights.safetensors").write_bytes(weights)
+    n_features = safetensors.numpy.load(weights)["head.weight"].shape[1]
+    projection = random_projection(n_features, min(n_features, config.bundle.n_compact_embedding), config.seed)
+    safetensors.numpy.save_file({"projection": projection}, bundle / "projection.safetensors")
+    manifest = BundleManifest(
+        project=config.project,
+        task=config.task,
+        labels=config.labels,
+        backbone=selected.spec,
+        preprocess=selected.preprocess,
+        temperature=read_temperature(inputs.calibrated),
+        files={},
+    )
+    seal(bundle, manifest)  # provisional: lets the Predictor load it to compute the rest
+    return manifest
+
+
+def _chosen(samples: Sequence[Sample], n_most: int) -> list[Sample]:
+    # By id, which is a hash: a fixed random choice that does not depend on the table's order.
+    return sorted(samples, key=lambda sample: sample.id)[:n_most]
+
+
+def _write_reference(bundle: Path, test: Sequence[Sample], answers: Predictions, labels: Sequence[str]) -> None:
+    import safetensors.numpy
+
+    correct = [sample.label == label for sample, label in zip(test, answers.labels, strict=True)]
+    tensors: dict[str, NDArray[np.generic]] = {
+        "embeddings": answers.embeddings,
+        "probabilities": answers.probabilities.astype(np.float32),
+        "statistics": answers.statistics,
+        "correct": np.array(correct, dtype=np.uint8),
+        "labels": np.array([labels.index(sample.label) for sample in test], dtype=np.int64),
+    }
+    safetensors.numpy.save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, bundle / "reference.safetensors")
+
+
+def _write_goldens(bundle: Path, raw: Sequence[bytes], answers: Predictions, n_goldens: int, manifest: BundleManifest) -> None:
+    folder = bundle / "goldens"
+    folder.mkdir()
+    goldens: list[JsonValue] = []
+    for number, index in enumerate(_golden_indices(answers, n_goldens)):
+        golden = Golden(file=f"{number:016x}.bin", label=answers.labels[index], probabilities=tuple(answers.probabilities[index].tolist()))
+        (folder / golden.file).write_bytes(raw[index])
+        goldens.append(golden.model_dump(mode="json"))
+    (bundle / "goldens.json").write_bytes(canonical_json(goldens))
+
+
+def _golden_indices(answers: Predictions, n_goldens: int) -> list[int]:
+    """Samples away from the decision boundary first, the predicted labels in turn."""
+    ordered = np.sort(answers.probabilities, axis=1)
+    near_boundary = (ordered[:, -1] - ordered[:, -2]) < _MIN_GOLDEN_MARGIN
+    seen: dict[str, int] = {}
+    keys = []
+    for index, label in enumerate(answers.labels):
+        keys.append((bool(near_boundary[index]), seen.get(label, 0), index))
+        seen[label] = seen.get(label, 0) + 1
+    return [index for _, _, index in sorted(keys)[:n_goldens]]
+
+
+def _write_documents(bundle: Path, inputs: PackageInputs, config: ProjectConfig, selected: SelectedBackbone) -> None:
+    versions: dict[str, JsonValue] = {library: importlib.metadata.version(library) for library in _LIBRARIES}
+    lineage: dict[str, JsonValue] = {**inputs.lineage, "seed": config.seed, "versions": versions}
+    lineage["config"] = config.model_dump(mode="json", include=set(LEARNING_SECTIONS), exclude={"backbone": {"weights"}})
+    lineage["backbone"] = selected.spec.model_dump(mode="json")
+    (bundle / "lineage.json").write_bytes(canonical_json(lineage))
+    (bundle / "card.md").write_text(_card(config, selected, inputs.lineage), encoding="utf-8")
+
+
+def _card(config: ProjectConfig, selected: SelectedBackbone, lineage: dict[str, JsonValue]) -> str:
+    return "\n".join(
+        [
+            f"# {config.project}",
+            "",
+            f"Classifies one {config.task} into {len(config.labels)} labels: {', '.join(config.labels)}.",
+            "",
+            f"- Backbone: {selected.spec.name} ({selected.spec.origin}, licence {selected.spec.licence})",
+            f"- Method: {config.method.kind}, seed {config.seed}",
+            f"- Dataset digest: {lineage.get('dataset', 'unknown')}",
+            "- Measured results: `card.md` and `evaluation.json` beside the registered bundle; they are taken from this very bundle.",
+            "- Limits: trained on the domains of its dataset only; the goldens and the drift reference hold test samples of that dataset.",
+            "",
+        ]
+    )

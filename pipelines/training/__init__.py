@@ -1,0 +1,1 @@
+"""The engine: how knowledge is transferred from a backbone to a project."""
