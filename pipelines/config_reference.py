@@ -1,4 +1,7 @@
-"""The reference of all configuration keys, made from the models themselves: `python -m pipelines.config_reference > docs/guides/configuration.md`."""
+"""The reference of all configuration keys, made from the models themselves.
+
+    python -m pipelines.config_reference > docs/guides/configuration.md
+"""
 
 from __future__ import annotations
 
@@ -91,4 +94,4 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 if __name__ == "__main__":
-    print(render_reference(), end="")  # noqa: T201 (a page for stdout)
+    print(render_reference(), end="")

@@ -19,7 +19,7 @@ from serving.schemas import Feedback, Prediction
 OLD_DOMAIN = "scanner-a"
 NEW_DOMAIN = "scanner-b"
 _N_CLIENTS = 4
-_PAUSE_SECONDS = 0.05
+_PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
