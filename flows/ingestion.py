@@ -61,7 +61,9 @@ def learn_from_feedback(session: Session, trigger: dict[str, Any]) -> Lesson:
     """
     from monitoring.policy import decide_retraining
     from monitoring.verdict import Verdict
+    from pipelines.versioning.dataset import dataset_version
 
+    waiting = bool(_waiting_samples(session))
     finished = [
         record for record in read_records(session.workspace) if record.outcome in ("promoted", "refused") and record.trigger == "drift"
     ]
@@ -73,6 +75,8 @@ def learn_from_feedback(session: Session, trigger: dict[str, Any]) -> Lesson:
         refused_digests={record.dataset for record in finished if record.outcome == "refused" and record.dataset},
         now=datetime.now(UTC),
         config=session.config.trigger,
+        # Feedback that waits makes other data of it; what they will be is not known before they are put together.
+        data_digest=None if waiting else dataset_version(session.workspace.root).digest,
     )
     if decision.start:
         ingest_feedback(session)
@@ -84,12 +88,11 @@ def count_new_labels(session: Session) -> int:
 
     Counted from the data, not from the last ingestion: a run that was killed between ingestion and training loses no label.
     """
-    from pipelines.ingest import unknown_samples
     from pipelines.labels_table import read_labels_table
     from pipelines.versioning.registry import champion
 
     record = champion(session.workspace.root, session.config.project)
-    waiting = len(unknown_samples(session.workspace.data, _new_samples(session)[0], session.config))
+    waiting = len(_waiting_samples(session))
     if record is None:
         return waiting
     lineage = json.loads((champion_bundle(session, record) / "lineage.json").read_bytes())
@@ -120,6 +123,12 @@ def _commit(session: Session, n_added: int, n_known: int, findings: tuple[Findin
     root = session.workspace.root
     version = commit_dataset(root, message) if n_added else dataset_version(root)
     return Ingested(n_added, n_known, findings, version.digest)
+
+
+def _waiting_samples(session: Session) -> list[NewSample]:
+    from pipelines.ingest import unknown_samples
+
+    return unknown_samples(session.workspace.data, _new_samples(session)[0], session.config)
 
 
 def _new_samples(session: Session) -> tuple[list[NewSample], list[Finding]]:

@@ -57,7 +57,7 @@ def monitor_flow(workspace: str, conf: str | None = None) -> dict[str, Any]:
     window, reference = in_task("read window", _read_window, session, bundle)
     verdict = in_task("judge", judge_window, window, reference, session.config.monitor)
     folder = _folder(session)
-    report = in_task("report", _write_report, window, reference, verdict, folder)
+    report = in_task("report", _write_report, session, window, reference, verdict, folder)
     _publish(verdict, report)
     content = verdict.model_dump(mode="json")
     if verdict.verdict in ("drift", "degraded"):
@@ -89,10 +89,11 @@ def _folder(session: Session) -> Path:
     return folder
 
 
-def _write_report(window: Window, reference: Reference, verdict: Verdict, folder: Path) -> Path:
+def _write_report(session: Session, window: Window, reference: Reference, verdict: Verdict, folder: Path) -> Path:
     from monitoring.report import write_report
 
-    report = write_report(window, reference, verdict, folder)
+    history = session.workspace.reports / "evidently"
+    report = write_report(window, reference, verdict, folder, evidently_workspace=history, project=session.config.project)
     staging = folder / "verdict.json.part"
     staging.write_text(verdict.to_json(), encoding="utf-8")
     staging.replace(folder / "verdict.json")  # last: a folder with it is complete

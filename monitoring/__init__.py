@@ -1,0 +1,1 @@
+"""Watching the endpoint: window, reference, drift signals, quality, verdict, report, and the decision to retrain."""

@@ -1,0 +1,139 @@
+"""The drift report: one HTML page with our verdict and Evidently's charts, readable without network.
+
+Evidently shows, it does not decide: its own embedding detectors raise false alarms (docs/adr/0003-own-drift-tests.md), and its
+default method changes with the sample size. Each of its columns gets the signal's own p-value as a custom test and the signal's own
+threshold, so both always agree.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from monitoring.reference import Reference
+from monitoring.report_header import header_html
+from monitoring.signals.result import SignalResult
+from monitoring.signals.run import statistic_names
+from monitoring.verdict import Verdict
+from monitoring.where import embedding_distances
+from monitoring.window import Window
+
+REPORT_FILE = "drift.html"
+# The browser itself refuses to load anything from anywhere.
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob:; style-src 'unsafe-inline';"
+    " img-src data: blob:; font-src data:; worker-src blob:"
+)
+_PAGE = '<!DOCTYPE html><html lang="en"><head><meta charset="UTF-8"><title>Drift</title></head><body></body></html>'
+
+
+def write_report(
+    window: Window, reference: Reference, verdict: Verdict, out: Path, *, evidently_workspace: Path | None = None, project: str = "regraft"
+) -> Path:
+    """Writes `drift.html` into `out`.
+
+    Args:
+        window: What was judged.
+        reference: What it was judged against.
+        verdict: The judgement. Without signals (insufficient data) the page has no charts.
+        out: Directory; made if it is not there.
+        evidently_workspace: Also keep the charts in this Evidently workspace, for `evidently ui --workspace`.
+        project: Of that workspace; made if it is not there.
+
+    Returns:
+        Path of the page: one file, no remote address is ever loaded.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    page = _PAGE
+    if verdict.signals:
+        snapshot = evidently_snapshot(window, reference, verdict)
+        page = snapshot.get_html_str(as_iframe=False)
+        if evidently_workspace is not None:
+            _keep(snapshot, evidently_workspace, project)
+    path = out / REPORT_FILE
+    path.write_text(_with_header(page, verdict), encoding="utf-8")
+    return path
+
+
+def evidently_snapshot(window: Window, reference: Reference, verdict: Verdict) -> Any:
+    """Evidently's report of the same signals: an `evidently.core.report.Snapshot`.
+
+    Args:
+        window: What was judged.
+        reference: What it was judged against.
+        verdict: With signals; each becomes one column with its p-value and threshold.
+    """
+    with _without_import_noise():
+        from evidently import DataDefinition, Dataset, Report
+        from evidently.metrics import ValueDrift
+    tables = _tables(window, reference)
+    numbers = [name for name in tables[0] if name != "predicted_class"]
+    definition = DataDefinition(numerical_columns=numbers, categorical_columns=["predicted_class"])
+    before, now = (Dataset.from_pandas(table, data_definition=definition) for table in tables)
+    methods = [(signal, _register(signal, verdict.window_id)) for signal in verdict.signals]
+    metrics = [ValueDrift(column=signal.name, method=method, threshold=signal.threshold) for signal, method in methods]
+    metadata = {"verdict": verdict.verdict, "bundle": verdict.bundle, "window": verdict.window_id}
+    with np.errstate(all="ignore"):  # constant columns have no spread to draw a histogram over
+        return Report(metrics, include_tests=True).run(now, before, timestamp=verdict.last_at, metadata=metadata, tags=[verdict.verdict])
+
+
+def _tables(window: Window, reference: Reference) -> tuple[pd.DataFrame, pd.DataFrame]:
+    # Scalars only: a column for each embedding dimension takes Evidently a minute.
+    before, now = embedding_distances(window, reference)
+    return (
+        _table(before, reference.confidences, reference.statistics, [reference.labels[index] for index in reference.predicted_indices]),
+        _table(now, window.confidences, window.statistics, [window.labels[index] for index in window.predicted_indices]),
+    )
+
+
+def _table(distances: Any, confidences: Any, statistics: Any, labels: list[str]) -> pd.DataFrame:
+    columns: dict[str, Any] = {"embedding": distances, "confidence": confidences}
+    # Evidently writes category names into a script element as they are.
+    columns["predicted_class"] = [label.replace("<", "‹") for label in labels]
+    columns.update(zip(statistic_names(statistics.shape[1]), statistics.T, strict=True))
+    return pd.DataFrame(columns)
+
+
+def _register(signal: SignalResult, window_id: str) -> str:
+    """Registers the signal's result as an Evidently test, and returns the name it has there."""
+    from evidently.legacy.calculations.stattests.registry import StatTest, register_stattest
+    from evidently.legacy.core import ColumnType
+
+    def already_tested(_reference: pd.Series, _window: pd.Series, _kind: Any, threshold: float) -> tuple[float, bool]:
+        return signal.p_value, signal.p_value <= threshold
+
+    # The registry is global: the window's id keeps reports that are made at the same time apart.
+    name = f"regraft_{window_id}_{signal.name}"
+    kinds = [ColumnType.Numerical, ColumnType.Categorical]
+    test = StatTest(name=name, display_name=f"p-value, {signal.detail}", allowed_feature_types=kinds, default_threshold=signal.threshold)
+    register_stattest(test, already_tested)
+    return name
+
+
+def _keep(snapshot: Any, folder: Path, project: str) -> None:
+    from evidently.ui.workspace import Workspace
+
+    folder.mkdir(parents=True, exist_ok=True)
+    workspace = Workspace.create(str(folder))
+    found = workspace.search_project(project)
+    workspace.add_run((found[0] if found else workspace.create_project(project)).id, snapshot)
+
+
+def _with_header(page: str, verdict: Verdict) -> str:
+    policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+    head, body = page.replace("<head>", f"<head>{policy}", 1).split("<body>", 1)
+    return f"{head}<body>{header_html(verdict)}{body}"
+
+
+@contextmanager
+def _without_import_noise() -> Iterator[None]:
+    # Evidently 0.7 imports deprecated names of NumPy and litestar.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

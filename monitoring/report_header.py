@@ -1,0 +1,133 @@
+"""The part of a drift report that says what was decided, in HTML without scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+from monitoring.quality import Accuracy, Quality
+from monitoring.reason import span
+from monitoring.verdict import Verdict
+from monitoring.where import Where
+
+_MAX_ROWS = 12
+_COLOURS = {"ok": "#1b7f4b", "drift": "#b3261e", "degraded": "#a65300", "insufficient_data": "#5f6368"}
+_TITLES = {"ok": "No change", "drift": "Drift", "degraded": "Degraded", "insufficient_data": "Not enough data"}
+_MEANINGS = {
+    "ok": "The inputs look like the test samples that the bundle was judged on. Nothing needs to be done.",
+    "drift": "The inputs no longer look like the test samples that the bundle was judged on, so its measured accuracy need not hold."
+    " Look at what moved below, label requests of this window, and feed the labels back: a retraining needs something to learn from.",
+    "degraded": "The inputs look unchanged, but more answers are wrong than on the test samples. Labels may be wrong or may have changed"
+    " their meaning: look at the wrong answers before retraining.",
+    "insufficient_data": "A judgement of so few requests would be a guess, so none was made.",
+}
+_STYLE = """
+<style>
+.regraft { font: 15px/1.5 system-ui, sans-serif; color: #1f1f1f; background: #fff; max-width: 1100px; margin: 0 auto; padding: 24px; }
+.regraft h1 { font-size: 26px; margin: 0 0 4px; } .regraft h2 { font-size: 18px; margin: 28px 0 6px; }
+.regraft .badge { color: #fff; border-radius: 6px; padding: 2px 12px; }
+.regraft table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+.regraft th, .regraft td { text-align: left; padding: 4px 10px; border-bottom: 1px solid #ddd; vertical-align: top; }
+.regraft td { overflow-wrap: anywhere; } .regraft td:not(:first-child):not(:last-child) { white-space: nowrap; }
+.regraft .moved td { font-weight: 600; background: #fdecea; } .regraft .note { color: #5f6368; }
+</style>
+"""
+
+
+def header_html(verdict: Verdict) -> str:
+    """A section with the verdict, its reason, the tests and what moved. Every text that came from outside is escaped."""
+    parts = [_STYLE, '<section class="regraft">', _title(verdict)]
+    if verdict.signals:
+        parts.append(_signals(verdict))
+    if verdict.quality is not None:
+        parts.append(_quality(verdict.quality))
+    if verdict.where is not None:
+        parts.append(_where(verdict.where))
+    if verdict.problems:
+        rows = [[problem] for problem in verdict.problems]
+        parts.append(_table(f"Log lines left out: {verdict.n_malformed}", ["request: problem"], rows))
+    return "\n".join([*parts, "</section>"])
+
+
+def _title(verdict: Verdict) -> str:
+    facts = (
+        f"Bundle {escape(verdict.bundle)}, {verdict.n_requests} requests, {span(verdict.first_at, verdict.last_at)};"
+        f" window {verdict.window_id}, seed {verdict.seed}."
+    )
+    badge = f'<span class="badge" style="background:{_COLOURS[verdict.verdict]}">{_TITLES[verdict.verdict]}</span>'
+    return f'<h1>{badge}</h1><p>{escape(verdict.reason)}</p><p>{_MEANINGS[verdict.verdict]}</p><p class="note">{facts}</p>'
+
+
+def _signals(verdict: Verdict) -> str:
+    rows = [
+        [signal.name, signal.family, f"{signal.statistic:.4g}", f"{signal.p_value:.2g}", f"{signal.threshold:.2g}", signal.detail]
+        for signal in verdict.signals
+    ]
+    note = (
+        f"A signal moved where p is at most its limit. The limits divide a false-alarm rate of {100 * verdict.false_alarm_rate:g} %"
+        " a window: equally over the families, by Holm's method within one. The charts below show the same p-values and limits, rounded."
+    )
+    marks = [signal.drifted for signal in verdict.signals]
+    return _table("Tests", ["signal", "family", "statistic", "p", "limit", "method"], rows, marks, note)
+
+
+def _quality(quality: Quality) -> str:
+    rows = [
+        ["accuracy on the reference", *_cells(quality.reference)],
+        ["accuracy expected from confidence, no labels needed", *_cells(quality.expected)],
+    ]
+    if quality.labelled is not None:
+        rows.append(["accuracy on labelled requests", *_cells(quality.labelled)])
+    p_value = "no labels were fed back" if quality.p_value is None else f"p = {quality.p_value:.2g}, limit {quality.threshold:.2g}"
+    alarm = f"; {quality.n_errors_to_alarm} errors would raise it" if quality.n_errors_to_alarm else ""
+    note = f"Test of more errors than on the reference (Fisher, one-sided): {p_value};"
+    note += f" {quality.n_errors} of {quality.n_labelled} labelled are wrong{alarm}."
+    return _table("Quality", ["", "value", "95 % interval", "n"], rows, [False, False, quality.degraded], note)
+
+
+def _cells(accuracy: Accuracy) -> list[str]:
+    return [f"{100 * accuracy.value:.1f} %", f"{100 * accuracy.low:.1f} to {100 * accuracy.high:.1f} %", str(accuracy.n)]
+
+
+def _where(where: Where) -> str:
+    return "\n".join([_numbers(where), _classes(where), _domains(where)])
+
+
+def _numbers(where: Where) -> str:
+    rows = [[move.name, f"{move.reference_median:.4g}", f"{move.window_median:.4g}", f"{move.effect:+.2f}"] for move in where.numbers]
+    note = "Effect: share of pairs in which the window's value is larger, minus the share in which it is smaller."
+    note += " Embedding: distance to the reference's mean, 1 is usual."
+    columns = ["number", "median before", "median now", "effect"]
+    return _table("What moved", columns, rows, [move.drifted for move in where.numbers], note)
+
+
+def _classes(where: Where) -> str:
+    rows = [[move.label, f"{100 * move.reference_frac:.1f} %", f"{100 * move.window_frac:.1f} %"] for move in where.classes[:_MAX_ROWS]]
+    return _table("Answers", ["label", "share before", "share now"], rows)
+
+
+def _domains(where: Where) -> str:
+    news = {True: "new", False: "known", None: "not recorded"}
+    rows = [
+        [
+            count.domain or "(none stated)",
+            str(count.n_requests),
+            news[count.is_new],
+            f"{count.mean_confidence:.3f}",
+            f"{count.n_errors} of {count.n_labelled}",
+        ]
+        for count in where.domains[:_MAX_ROWS]
+    ]
+    return _table("Domains", ["domain", "requests", "to the bundle", "mean confidence", "labelled wrong"], rows)
+
+
+def _table(title: str, columns: list[str], rows: list[list[str]], marks: Iterable[bool] = (), note: str = "") -> str:
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    flags = [*marks, *[False] * len(rows)]
+    body = "".join(_row(row, moved) for row, moved in zip(rows, flags, strict=False))
+    return f'<h2>{escape(title)}</h2><table><tr>{head}</tr>{body}</table><p class="note">{escape(note)}</p>'
+
+
+def _row(cells: list[str], moved: bool) -> str:
+    opening = '<tr class="moved">' if moved else "<tr>"
+    return opening + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from monitoring.reference import Reference
+from pipelines.core.backbones import BackboneSpec
+from pipelines.core.bundle import BundleManifest, seal
+from pipelines.core.errors import IntegrityError
+from pipelines.core.preprocess import ImagePreprocess
+
+LABELS = ("cat", "dog", "fox")
+
+
+def arrays(n_samples: int = 12) -> dict[str, np.ndarray[Any, Any]]:
+    rng = np.random.default_rng(0)
+    return {
+        "embeddings": rng.normal(size=(n_samples, 4)).astype(np.float32),
+        "probabilities": rng.dirichlet(np.ones(3), n_samples).astype(np.float32),
+        "statistics": rng.normal(size=(n_samples, 6)).astype(np.float32),
+        "correct": (rng.random(n_samples) < 0.8).astype(np.uint8),
+        "labels": rng.integers(0, 3, n_samples),
+    }
+
+
+def sealed(folder: Path, tensors: dict[str, np.ndarray[Any, Any]], lineage: dict[str, Any] | None = None) -> str:
+    folder.mkdir()
+    save_file(tensors, folder / "reference.safetensors")
+    if lineage is not None:
+        (folder / "lineage.json").write_text(json.dumps(lineage))
+    preprocess = ImagePreprocess(color="L", height_px=28, width_px=28, mean=(0.5,), std=(0.5,))
+    spec = BackboneSpec(name="resnet10t", in_channels=1, origin="test", weights_sha256=None)
+    manifest = BundleManifest(project="demo", task="image", labels=LABELS, backbone=spec, preprocess=preprocess, temperature=1.0, files={})
+    return seal(folder, manifest)
+
+
+def test_what_was_sealed_is_loaded(tmp_path: Path) -> None:
+    written = arrays()
+    identity = sealed(tmp_path / "bundle", written, {"train_domains": {"a": 3, "b": 4}})
+    reference = Reference.load(tmp_path / "bundle")
+    assert (reference.bundle, reference.labels, reference.n_samples) == (identity, LABELS, 12)
+    np.testing.assert_array_equal(reference.embeddings, written["embeddings"])
+    np.testing.assert_array_equal(reference.confidences, written["probabilities"].max(axis=1))
+    np.testing.assert_array_equal(reference.predicted_indices, written["probabilities"].argmax(axis=1))
+    np.testing.assert_array_equal(reference.correct, written["correct"] == 1)
+    assert reference.embeddings.dtype == np.float64
+    assert reference.domains == {"a", "b"}
+
+
+@pytest.mark.parametrize("lineage", [None, {}, {"train_domains": {}}, {"train_domains": None}])
+def test_a_bundle_that_names_no_domains(tmp_path: Path, lineage: dict[str, Any] | None) -> None:
+    sealed(tmp_path / "bundle", arrays(), lineage)
+    assert Reference.load(tmp_path / "bundle").domains is None
+
+
+def test_one_changed_byte_is_refused(tmp_path: Path) -> None:
+    sealed(tmp_path / "bundle", arrays())
+    path = tmp_path / "bundle" / "reference.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(IntegrityError, match=r"has other bytes than the manifest records.*dvc checkout"):
+        Reference.load(tmp_path / "bundle")
+
+
+def test_a_missing_reference_is_refused(tmp_path: Path) -> None:
+    sealed(tmp_path / "bundle", arrays())
+    (tmp_path / "bundle" / "reference.safetensors").unlink()
+    with pytest.raises(IntegrityError, match=r"reference.safetensors is missing"):
+        Reference.load(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"embeddings": None}, "has no embeddings"),
+        ({"correct": np.zeros(5, np.uint8)}, "arrays that do not belong together"),
+        ({"labels": np.zeros((12, 1), np.int64)}, "arrays that do not belong together"),
+        ({"probabilities": np.full((12, 2), 0.5, np.float32)}, "2 probabilities a sample for 3 labels"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, change: dict[str, Any], problem: str) -> None:
+    tensors = {name: value for name, value in {**arrays(), **change}.items() if value is not None}
+    sealed(tmp_path / "bundle", tensors)
+    with pytest.raises(IntegrityError, match=problem):
+        Reference.load(tmp_path / "bundle")
+
+
+def test_an_empty_reference_is_refused(tmp_path: Path) -> None:
+    sealed(tmp_path / "bundle", arrays(0))
+    with pytest.raises(IntegrityError, match="arrays that do not belong together"):
+        Reference.load(tmp_path / "bundle")
