@@ -1,6 +1,6 @@
 """The reference of all configuration keys, made from the models themselves.
 
-    python -m pipelines.config_reference > docs/guides/configuration.md
+python -m pipelines.config_reference > docs/guides/configuration.md
 """
 
 from __future__ import annotations

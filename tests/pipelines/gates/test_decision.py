@@ -42,9 +42,10 @@ def test_nothing_is_no_reason_to_promote() -> None:
         Judgement.of([])
 
 
-@pytest.mark.parametrize("outcome", ["refuse", "insufficient_data"])
-def test_a_promotion_that_was_written_by_hand_is_refused(outcome: str) -> None:
-    content = json.loads(Judgement.of([decision(outcome)]).model_dump_json()) | {"promote": True}
+@pytest.mark.parametrize("outcomes", [["refuse"], ["insufficient_data"], ["pass", "refuse"], ["pass"]])
+def test_a_promote_that_was_changed_by_hand_is_refused(outcomes: list[str]) -> None:
+    content = json.loads(Judgement.of([decision(outcome) for outcome in outcomes]).model_dump_json())
+    content["promote"] = not content["promote"]
     with pytest.raises(ValidationError, match="changed by hand"):
         Judgement.model_validate(content)
 
