@@ -1,0 +1,168 @@
+"""What the endpoint does, apart from HTTP: predict, take feedback, say which model answers."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pipelines.core.errors import DataError
+from serving.body_reader import BodyReader
+from serving.bounded_pool import BoundedPool
+from serving.failures import RequestFailure, unprocessable
+from serving.image_checks import refuse_too_many_pixels, undecodable_images
+from serving.metrics import counters
+from serving.model_slot import LoadedModel, ModelSlot
+from serving.predict_request import parse_predict_request
+from serving.request_journal import RequestJournal
+from serving.schemas import Feedback, FeedbackAnswer, FeedbackList, ModelAnswer, PredictAnswer, Prediction, Refusal
+from serving.settings import EndpointSettings
+from serving.source_digest import own_root, source_digest
+from serving.strict_json import fit, load_strict
+
+if TYPE_CHECKING:
+    from pipelines.core.predict import Predictions
+
+_MAX_NAMED_LABELS = 20
+T = TypeVar("T")
+
+
+class Endpoint:
+    """One endpoint in one process.
+
+    Args:
+        settings: Limits and places.
+        packaged: The bundle that is served where the settings name no pointer.
+    """
+
+    def __init__(self, settings: EndpointSettings, packaged: Path) -> None:
+        self.settings = settings
+        self.slot = ModelSlot()
+        self.pool = BoundedPool(settings.threads, settings.max_waiting, lambda: _share_cores(settings.threads))
+        self.body_reader = BodyReader(settings.max_request_bytes, int(settings.max_buffered_mb * 1_000_000))
+        self._journal = RequestJournal(settings.log_dir, settings.raw_dir, settings.sample_raw_frac)
+        self._packaged = packaged
+        self._counters = counters()
+        self._code_digest = source_digest(own_root())
+
+    def start(self) -> None:
+        """Begins to load the model; returns at once."""
+        self.slot.start(self.settings.pointer, self._packaged, self.settings.poll_seconds)
+
+    def stop(self) -> None:
+        """Finishes what is under way."""
+        self.slot.stop()
+        self.pool.close()
+
+    def model(self) -> LoadedModel:
+        """The model in use.
+
+        Raises:
+            RequestFailure: 503 while none is loaded.
+        """
+        current = self.slot.current
+        if current is None:
+            refused = self.slot.refused
+            reason = f": {refused.reason}" if refused else ", as it is still being loaded and verified."
+            raise RequestFailure(
+                503, "not_ready", f"no model is serving{reason}", "wait until GET /readyz answers 200, or see GET /model.", 2
+            )
+        return current
+
+    def predict(self, body: bytes, content_type: str, request_id: str, abandoned: threading.Event) -> PredictAnswer:
+        """Answers POST /predict; runs in the pool.
+
+        Raises:
+            RequestFailure: The request cannot be answered; says why.
+        """
+        request = parse_predict_request(body, content_type, self.settings.max_images_per_request)
+        refuse_too_many_pixels(request.images, self.settings.max_request_pixels)
+        # Taken once: the request finishes on this model whatever is promoted meanwhile.
+        predictor = self.model().predictor
+        try:
+            answers = predictor.predict(request.images)
+        except DataError as error:
+            raise undecodable_images(request.images, predictor.manifest.preprocess) from error
+        ids = [uuid.uuid4().hex for _ in request.images]
+        if not abandoned.is_set():  # nobody learns the ids of an abandoned request
+            self._note_logged(self._journal.log_predictions(ids, answers, request.domain, request.images))
+            self._counters.predictions.labels(bundle=answers.bundle).inc(len(ids))
+        return PredictAnswer(
+            request_id=request_id, bundle=answers.bundle, predictions=_as_predictions(ids, answers, predictor.manifest.labels)
+        )
+
+    def take_feedback(self, body: bytes, request_id: str, _: threading.Event) -> FeedbackAnswer:
+        """Answers POST /feedback, all or nothing; runs in the pool.
+
+        Raises:
+            RequestFailure: The request cannot be taken; says why.
+        """
+        items = _one_or_many(body)
+        predictor = self.model().predictor
+        wrong = [str(index) for index, item in enumerate(items) if item.label not in predictor.manifest.labels]
+        if wrong:
+            labels = predictor.manifest.labels
+            shown = ", ".join(labels[:_MAX_NAMED_LABELS]) + (", …" if len(labels) > _MAX_NAMED_LABELS else "")
+            raise unprocessable(
+                "unknown_label",
+                f"{len(wrong)} label(s) that bundle {predictor.bundle} does not have, at {', '.join(wrong[:_MAX_NAMED_LABELS])};"
+                f" its labels: {shown}.",
+                "send one of the labels that GET /model lists; nothing of this request was taken.",
+            )
+        if not self._journal.enabled or not self._note_logged(self._journal.log_feedback(items)):
+            raise RequestFailure(
+                503,
+                "not_logged",
+                "the feedback could not be logged.",
+                "set REGRAFT_LOG_DIR or free its disk, then send it again.",
+                5,
+            )
+        self._counters.feedback.inc(len(items))
+        return FeedbackAnswer(request_id=request_id, bundle=predictor.bundle, n_accepted=len(items))
+
+    def describe(self) -> ModelAnswer:
+        """Answers GET /model."""
+        current, refused = self.slot.current, self.slot.refused
+        manifest = current.predictor.manifest if current else None
+        return ModelAnswer(
+            bundle=current.predictor.bundle if current else None,
+            project=manifest.project if manifest else None,
+            labels=list(manifest.labels) if manifest else None,
+            backbone=manifest.backbone.name if manifest else None,
+            loaded_at=current.loaded_at if current else None,
+            code_digest=self._code_digest,
+            request_log=self._journal.enabled,
+            n_log_failures=self._journal.n_failures,
+            refused=Refusal(**asdict(refused)) if refused else None,
+        )
+
+    def _note_logged(self, logged: bool) -> bool:
+        if self._journal.enabled and not logged:
+            self._counters.log_failures.inc()
+        return logged
+
+
+def _as_predictions(ids: list[str], answers: Predictions, labels: tuple[str, ...]) -> list[Prediction]:
+    rows = answers.probabilities.tolist()
+    return [
+        Prediction(id=identity, label=label, probability=max(row), probabilities=dict(zip(labels, row, strict=True)))
+        for identity, label, row in zip(ids, answers.labels, rows, strict=True)
+    ]
+
+
+def _one_or_many(body: bytes) -> list[Feedback]:
+    value = load_strict(body)
+    # The form is told by its key, so that a wrong list is reported as a list.
+    is_list = isinstance(value, dict) and "feedback" in value
+    return fit(value, FeedbackList).feedback if is_list else [fit(value, Feedback)]
+
+
+def _share_cores(n_threads: int) -> None:
+    import os
+
+    import torch
+
+    # Each request's matrix products use several threads already; together they would ask for more cores than there are.
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // n_threads))
