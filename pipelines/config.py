@@ -149,7 +149,8 @@ class BeatsChampionGate(_Section):
     Attributes:
         margin: Loss of accuracy that would be acceptable, in [0, 1].
         level: Of the one-sided test; 0.95 promotes a candidate that is worse by the margin in at most 5 % of runs.
-        min_n: Test samples a domain needs; fewer is `insufficient_data`.
+        min_n: Test samples needed overall and on each drifted domain; fewer is `insufficient_data`. Other domains that are small
+            are pooled (docs/gates.md).
         without_champion: What a first run gets. There is nothing to compare with, so the conf file must say it.
     """
 

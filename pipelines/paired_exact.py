@@ -24,7 +24,7 @@ CONFIDENCE_SET_ERROR = 1e-5
 # On the arcsine scale the tail probability varies over 1 / (2 sqrt n), and the set is some 9 of that wide: 7 points for each.
 _N_GRID = 65
 # Probability of discordant counts outside the summed range; added to the p-value.
-_NEGLECTED = 1e-12
+_NEGLECTED = 1e-10
 _BOUND_TOLERANCE = 1e-5
 # Scores that differ by rounding alone are ties, and a tie counts as extreme.
 _SCORE_TOLERANCE = 1e-9
@@ -110,8 +110,10 @@ def _tail_probability(rates: Floats, discordant: Floats, fewest_wins: Floats, n:
     win_shares = np.clip((rates + difference) / (2 * np.maximum(rates, 1e-300)), 0, 1)
     choose = gammaln(n + 1) - gammaln(discordant + 1) - gammaln(n - discordant + 1)
     log_weights = choose + xlogy(discordant, rates[:, None]) + xlog1py(n - discordant, -rates[:, None])
-    tails = bdtrc(fewest_wins - 1, discordant.astype(np.int64), win_shares[:, None])
-    return np.asarray((np.exp(log_weights) * tails).sum(axis=1))
+    weights = np.exp(log_weights)
+    # What weighs nothing is not computed; all of it together is far below _NEGLECTED.
+    tails = bdtrc(fewest_wins - 1, discordant.astype(np.int64), win_shares[:, None], where=weights > 1e-15, out=np.zeros_like(weights))
+    return np.asarray((weights * tails).sum(axis=1))
 
 
 def exact_bounds(n_wins: int, n_losses: int, n: int, level: float, *, threshold: float) -> ProportionInterval:

@@ -19,7 +19,7 @@ def non_inferior(pairs: Pairs, rule: BeatsChampionGate, subject: str) -> Decisio
         rule: Of the conf file.
         subject: What the samples are, for the condition's name.
     """
-    condition = f"not worse than the champion by {percent(rule.margin)} on {subject}"
+    condition = f"not worse than the champion by {100 * rule.margin:g} points on {subject}"
     if pairs.n < max(rule.min_n, 1):
         return too_few(pairs, rule, condition, "non_inferior")
     bounds = exact_bounds(pairs.n_wins, pairs.n_losses, pairs.n, rule.level, threshold=-rule.margin)
@@ -105,7 +105,7 @@ def not_shown_worse(pairs: Pairs, rule: BeatsChampionGate, subject: str, n_subje
     verdict = "that is a loss beyond the margin" if refused else "too few to prove more, and no loss beyond the margin is shown"
     return Decision(
         gate="beats_champion",
-        condition=f"not shown to be worse than the champion by {percent(rule.margin)} on {subject}",
+        condition=f"not shown to be worse than the champion by {100 * rule.margin:g} points on {subject}",
         outcome="refuse" if refused else "pass",
         statistic=(pairs.n_wins - pairs.n_losses) / pairs.n,
         n=pairs.n,
