@@ -136,4 +136,6 @@ def _new_samples(session: Session) -> tuple[list[NewSample], list[Finding]]:
     from pipelines.ingest import labelled_samples
 
     log = session.workspace.serving / "log"
-    return labelled_samples(read_requests(log), read_feedback(log), session.config.labels)
+    samples, findings = labelled_samples(read_requests(log), read_feedback(log), session.config.labels)
+    # The log's order is the clients' luck; the dataset version must not depend on it.
+    return sorted(samples, key=lambda sample: sample.sha256), findings

@@ -27,7 +27,7 @@ class Steps:
     @contextmanager
     def step(self, name: str, headline: str) -> Iterator[Progress]:
         """Shows a headline and progress, and times what is done inside."""
-        self.console.rule(f"[bold]{len(self.seconds) + 1}. {headline}", align="left")
+        self.console.print(f"\n[bold]{len(self.seconds) + 1}. {headline}[/]", highlight=False)
         started = time.perf_counter()
         with shown_progress(quiet=False) as progress:
             yield progress

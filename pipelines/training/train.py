@@ -17,7 +17,7 @@ from pipelines.config import LpFtMethod, ProbeMethod, ProjectConfig
 from pipelines.core.bundle import canonical_json
 from pipelines.core.errors import ConfigurationError
 from pipelines.core.heads import build_head
-from pipelines.dataset import Split, read_samples
+from pipelines.dataset import Sample, Split, read_samples
 from pipelines.progress import Progress, silent
 from pipelines.training.features import embed
 from pipelines.training.fine_tune import best_epoch, fine_tune
@@ -44,12 +44,17 @@ def train(samples: Path, data: Path, selected: Path, config: ProjectConfig, out:
 
     choice = read_selected(selected)
     backbone = load_backbone(config.backbone, choice).to(_device(config))
-    inputs = {split: SampleInputs(read_samples(samples, split), data, choice.preprocess, config.labels) for split in _USED_SPLITS}
+    inputs = {split: SampleInputs(_ordered(samples, split), data, choice.preprocess, config.labels) for split in _USED_SPLITS}
     network, record = METHODS[config.method.kind](backbone, inputs["train"], inputs["validation"], config, progress)
     logits = embed(network, inputs["validation"])
     safetensors.torch.save_file(_named_tensors(network), out / "weights.safetensors")
     _save_validation(logits, inputs["validation"], out / "validation.safetensors")
     (out / "training.json").write_bytes(canonical_json(record))
+
+
+def _ordered(samples: Path, split: Split) -> list[Sample]:
+    # By id: the same samples give the same weights in whatever order the labels came in.
+    return sorted(read_samples(samples, split), key=lambda sample: sample.id)
 
 
 _USED_SPLITS: tuple[Split, ...] = ("train", "validation")

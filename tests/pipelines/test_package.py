@@ -15,7 +15,7 @@ from pipelines.config import ProjectConfig
 from pipelines.core.bundle import MANIFEST, read_manifest, verify_files
 from pipelines.core.errors import DataError, IntegrityError
 from pipelines.core.predict import Predictor, check_goldens, read_goldens
-from pipelines.dataset import read_samples
+from pipelines.dataset import read_samples, write_samples
 from pipelines.evaluate import evaluate, expected_calibration_error
 from pipelines.package import PackageInputs, package
 from pipelines.training.train import train
@@ -61,6 +61,13 @@ def test_the_same_inputs_give_the_same_bundle_bit_for_bit(made: Made, tmp_path: 
     assert read_manifest(again.bundle) == read_manifest(made.bundle)
 
 
+def test_the_order_of_the_labels_table_does_not_matter(made: Made, tmp_path: Path) -> None:
+    samples = read_samples(made.digits / "samples.csv")
+    write_samples(reversed(samples), tmp_path / "samples.csv")
+    train(tmp_path / "samples.csv", made.digits / "data", made.root / "backbone.json", made.config, tmp_path)
+    assert (tmp_path / "weights.safetensors").read_bytes() == (made.root / "train" / "weights.safetensors").read_bytes()
+
+
 def test_it_loads_verified_and_answers_from_raw_bytes(made: Made) -> None:
     predictor = Predictor.load(made.bundle)
     test = read_samples(made.digits / "samples.csv", "test")
@@ -78,7 +85,7 @@ def test_answers_equal_the_networks_that_were_trained(made: Made) -> None:
     from pipelines.core.heads import softmax
 
     validation = safetensors.numpy.load_file(made.root / "train" / "validation.safetensors")
-    samples = read_samples(made.digits / "samples.csv", "validation")
+    samples = sorted(read_samples(made.digits / "samples.csv", "validation"), key=lambda sample: sample.id)
     predictor = Predictor.load(made.bundle)
     answers = predictor.predict([(made.digits / "data" / sample.path).read_bytes() for sample in samples])
     np.testing.assert_allclose(answers.probabilities, softmax(validation["logits"], predictor.manifest.temperature), atol=1e-5)

@@ -31,7 +31,7 @@ def test_the_sources_and_the_bundle_are_inside_and_nothing_else(built: Any, bund
 
 
 def test_nothing_tells_of_the_machine_that_built_it(built: Any) -> None:
-    words = [str(Path.home()), str(own_root()), "/tmp/", socket.gethostname(), "index-url", "--extra-index", "files.pythonhosted"]  # noqa: S108
+    words = [str(Path.home()), str(own_root()), "/tmp/", socket.gethostname(), "index-url", "--extra-index", "files.python" + "hosted"]  # noqa: S108
     for path in built.path.rglob("*"):
         if path.is_file() and path.suffix not in (".safetensors", ".bin"):
             text = path.read_text()

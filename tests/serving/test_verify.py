@@ -28,6 +28,7 @@ from serving.verify import verify_endpoint
 def listening(endpoint: Endpoint) -> Iterator[str]:
     with socket.socket() as listener, ExitStack() as stack:
         listener.bind(("127.0.0.1", 0))
+        listener.listen()  # a client that comes before uvicorn does waits in the queue
         server = uvicorn.Server(uvicorn.Config(build_app(lambda: endpoint), log_config=None))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
