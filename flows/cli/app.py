@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 import typer
@@ -34,3 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except RegraftError as error:
         print_error(error, as_json="--json" in given)
         raise SystemExit(error.exit_code) from None
+    # The edge of the process: Python itself would end with 1, which means that a gate refused.
+    except Exception as error:  # noqa: BLE001
+        traceback.print_exc()
+        print_error(unexpected(error), as_json="--json" in given)
+        raise SystemExit(RegraftError.exit_code) from None
+
+
+def unexpected(error: Exception) -> RegraftError:
+    """What a person is told of an error that nobody foresaw."""
+    return RegraftError(
+        got=f"an unexpected {type(error).__name__}: {error}",
+        allowed="an error that says what to do; this one does not.",
+        next_step="run `regraft doctor`; if it finds nothing, report this with the traceback.",
+    )

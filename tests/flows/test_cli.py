@@ -221,6 +221,14 @@ def test_doctor_names_what_is_missing(workspace: Path, tmp_path: Path, capsys: p
     assert not found["workspace"]["ok"]
 
 
+def test_an_unforeseen_error_is_no_refusal(workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own exit status for a traceback is 1, which scripts read as `a gate refused`."""
+    monkeypatch.setattr("flows.status.read_status", lambda session: 1 / 0)
+    code, error = failure(capsys, ["status", "--workspace", str(workspace)])
+    assert (code, error["code"]) == (4, "internal")
+    assert "ZeroDivisionError" in str(error["got"])
+
+
 def test_an_unknown_option_is_wrong_use() -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["retrain", "--no-such-option"])
