@@ -19,7 +19,7 @@ from flows.learning import Candidate, make_candidate
 from flows.promotion import point_to_champion, promote_version
 from flows.records import Outcome, RunRecord, save_record
 from flows.run_report import publish_run
-from flows.session import Session, open_session
+from flows.session import Session, only_conf_file, open_session
 from flows.shipping import Shipped, ship
 from flows.tasks import in_task, watched_by, watcher
 from pipelines.gates.decision import Judgement
@@ -27,6 +27,7 @@ from pipelines.progress import Progress, silent
 from pipelines.stages import Stages
 from pipelines.versioning.dataset import dataset_version
 from pipelines.versioning.registry import record_refusal
+from pipelines.workspace import Workspace
 
 
 def run_retrain(root: Path, conf: Path | None, overrides: Sequence[str], trigger: str, progress: Progress = silent) -> RunRecord:
@@ -36,7 +37,9 @@ def run_retrain(root: Path, conf: Path | None, overrides: Sequence[str], trigger
 
 
 def _run_name() -> str:
-    return f"{Path(flow_run.parameters['workspace']).name}-{(flow_run.parameters.get('trigger') or {}).get('kind', 'person')}"
+    parameters = flow_run.parameters
+    project = Path(parameters["conf"]).stem if parameters.get("conf") else only_conf_file(Workspace.at(Path(parameters["workspace"]))).stem
+    return f"{project}-{(parameters.get('trigger') or {}).get('kind', 'person')}"
 
 
 @flow(name="retrain", flow_run_name=_run_name, persist_result=False)

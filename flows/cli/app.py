@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     # Progress is shown instead; the run's page has the whole log. Read by Prefect when it is imported, later than this.
     os.environ.setdefault(CONSOLE_LOG_LEVEL, "WARNING")
+    # What a service manager sends; as an exception it reaches every `with` block, so that no server is left behind.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         app(args=given)
     except RegraftError as error:
