@@ -36,7 +36,7 @@ def _rows(name: str) -> list[dict[str, str]]:
 
 def _machine(name: str) -> str:
     machine = json.loads((RESULTS / f"{name}.json").read_text())
-    return f"{machine.get('processor', 'unknown processor')}, {machine.get('cores', '?')} cores"
+    return f"{machine.get('processor') or machine['cpu']}, {machine['cores']} cores"
 
 
 def demo_output() -> str:
