@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.session import only_conf_file
+from pipelines.config import ServingSection, load_config
 from pipelines.core.errors import RegraftError
 from pipelines.workspace import Workspace
 
@@ -38,14 +40,19 @@ class Finding:
         return {"name": self.name, "ok": self.ok, "found": self.found, "next_step": self.next_step}
 
 
-def examine(folder: Path) -> list[Finding]:
+def examine(folder: Path, conf: Path | None = None) -> list[Finding]:
     """Looks at the machine, and at the workspace if `folder` is one."""
     findings = [_packages(), _git(folder), _disk(folder)]
     try:
         workspace = Workspace.at(folder)
     except RegraftError as error:
         return [*findings, Finding("workspace", False, error.got, error.next_step)]
-    return [*findings, Finding("workspace", True, str(workspace.root)), *(check(workspace) for check in (_conf, _data, _port))]
+    findings += [Finding("workspace", True, str(workspace.root)), _data(workspace), _remote(workspace)]
+    try:
+        config = load_config(conf or only_conf_file(workspace))
+    except RegraftError as error:
+        return [*findings, Finding("configuration", False, error.got, error.next_step)]
+    return [*findings, Finding("configuration", True, config.project), _port(workspace, config.serving)]
 
 
 def print_findings(findings: list[Finding]) -> None:
@@ -92,28 +99,30 @@ def _disk(folder: Path) -> Finding:
     return Finding("disk", free_gb >= _MIN_FREE_GB, f"{free_gb:.1f} GB free", "" if free_gb >= _MIN_FREE_GB else "free some space")
 
 
-def _conf(workspace: Workspace) -> Finding:
-    from flows.session import only_conf_file
-    from pipelines.config import load_config
-
-    return _told("configuration", lambda: load_config(only_conf_file(workspace)).project)
-
-
 def _data(workspace: Workspace) -> Finding:
     from pipelines.versioning.dataset import dataset_version
 
     return _told("data", lambda: f"dataset {dataset_version(workspace.root).digest}")
 
 
-def _port(workspace: Workspace) -> Finding:
-    from flows.session import only_conf_file
-    from pipelines.config import load_config
+def _remote(workspace: Workspace) -> Finding:
+    from pipelines.versioning.dvc_repository import open_dvc, require_remote
 
     def look() -> str:
-        section = load_config(only_conf_file(workspace)).serving
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            taken = probe.connect_ex((section.host, section.port)) == 0
-        return f"port {section.port} is {'in use, perhaps by this workspace itself' if taken else 'free'}"
+        with open_dvc(workspace.root) as repo:
+            return str(require_remote(repo).path)
 
-    return _told("endpoint's port", look)
+    return _told("DVC remote", look)
+
+
+def _port(workspace: Workspace, section: ServingSection) -> Finding:
+    from flows.endpoint_record import recorded_endpoint
+
+    name, found = "endpoint's port", f"port {section.port}"
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        taken = probe.connect_ex((section.host, section.port)) == 0
+    own = recorded_endpoint(workspace)
+    if not taken or (own is not None and own.url.endswith(f":{section.port}")):
+        return Finding(name, True, f"{found} {'serves this workspace' if taken else 'is free'}")
+    return Finding(name, False, f"{found} is taken by another program", "stop it, or change serving.port in the conf file")

@@ -1,4 +1,4 @@
-"""One retraining of a workspace at a time, whoever starts it: a person, a schedule, the automation."""
+"""One writer of a workspace at a time: a retraining, an ingestion, a commit of data, whoever starts it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from pipelines.workspace import Workspace
 
 
 @contextmanager
-def only_retraining(workspace: Workspace) -> Iterator[None]:
-    """Holds the workspace's lock; the kernel frees it when the process ends, however it ends.
+def only_writer(workspace: Workspace) -> Iterator[None]:
+    """Holds the workspace's lock, so that the data do not change under a run that is learning from them.
+
+    The kernel frees it when the process ends, however it ends.
 
     Raises:
-        RefusedError: Another retraining holds it.
+        RefusedError: Another process holds it.
     """
     workspace.state.mkdir(parents=True, exist_ok=True)
     try:
@@ -24,7 +26,7 @@ def only_retraining(workspace: Workspace) -> Iterator[None]:
             yield
     except Timeout as error:
         raise RefusedError(
-            got="a retraining of this workspace that is under way.",
+            got="a retraining or an ingestion of this workspace that is under way.",
             allowed="one at a time.",
             next_step="wait for its end (`regraft status` shows it), then run the command again.",
         ) from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from flows.promotion import champion_bundle
 from flows.records import read_records
 from flows.session import Session
-from pipelines.core.errors import Finding
+from pipelines.core.errors import Finding, RegraftError
 
 if TYPE_CHECKING:
     from pipelines.ingest import NewSample
@@ -63,6 +65,7 @@ def learn_from_feedback(session: Session, trigger: dict[str, Any]) -> Lesson:
     from monitoring.verdict import Verdict
     from pipelines.versioning.dataset import dataset_version
 
+    finish_interrupted_ingestion(session)
     waiting = bool(_waiting_samples(session))
     finished = [
         record for record in read_records(session.workspace) if record.outcome in ("promoted", "refused") and record.trigger == "drift"
@@ -84,7 +87,7 @@ def learn_from_feedback(session: Session, trigger: dict[str, Any]) -> Lesson:
 
 
 def count_new_labels(session: Session) -> int:
-    """Labelled samples that the champion has not learned from: those in the data since, and those in the feedback still.
+    """Labelled samples that nothing has learned from: those in the data since the last judgement, and those in the feedback still.
 
     Counted from the data, not from the last ingestion: a run that was killed between ingestion and training loses no label.
     """
@@ -96,8 +99,11 @@ def count_new_labels(session: Session) -> int:
     if record is None:
         return waiting
     lineage = json.loads((champion_bundle(session, record) / "lineage.json").read_bytes())
+    judged = [run.n_samples for run in read_records(session.workspace) if run.n_samples is not None]
+    # Labels that a refused candidate learned from are no news either: else one more label would buy another look at the test set.
+    learned = max([int(lineage["n_samples"]), *judged[-1:]])
     in_data = len(read_labels_table(session.workspace.data / session.config.data.labels_table).rows)
-    return waiting + max(0, in_data - int(lineage["n_samples"]))
+    return waiting + max(0, in_data - learned)
 
 
 def ingest_feedback(session: Session) -> Ingested:
@@ -105,16 +111,56 @@ def ingest_feedback(session: Session) -> Ingested:
     from pipelines.ingest import add_samples
 
     samples, findings = _new_samples(session)
-    summary = add_samples(session.workspace.data, samples, session.workspace.serving / "raw", session.config)
-    return _commit(session, summary.n_added, summary.n_known, (*findings, *summary.findings), f"{summary.n_added} labelled requests")
+    with _finished_later(session):
+        summary = add_samples(session.workspace.data, samples, session.workspace.serving / "raw", session.config)
+        return _commit(session, summary.n_added, summary.n_known, (*findings, *summary.findings), f"{summary.n_added} labelled requests")
 
 
 def ingest_source(session: Session, source: Path, domain: str) -> Ingested:
     """Adds the samples of a folder of class folders or of a table."""
     from pipelines.ingest import ingest_folder
 
-    summary = ingest_folder(source, session.workspace.data, session.config, domain)
-    return _commit(session, summary.n_added, summary.n_known, tuple(summary.findings), f"{summary.n_added} samples of {source.name}")
+    with _finished_later(session):
+        summary = ingest_folder(source, session.workspace.data, session.config, domain)
+        return _commit(session, summary.n_added, summary.n_known, tuple(summary.findings), f"{summary.n_added} samples of {source.name}")
+
+
+@contextmanager
+def _finished_later(session: Session) -> Iterator[None]:
+    """A process that is killed between adding samples and committing them leaves its mark; the next run commits what it finds."""
+    mark = session.workspace.state / "ingesting"
+    finish_interrupted_ingestion(session)
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    try:
+        yield
+    except RegraftError:
+        # Nothing was added, or it was added and can be committed: the mark stays where data/ is not what data.dvc names.
+        if _is_committed(session):
+            mark.unlink()
+        raise
+    mark.unlink()
+
+
+def finish_interrupted_ingestion(session: Session) -> None:
+    """Commits the samples that a killed ingestion had added; does nothing where none was killed."""
+    from pipelines.versioning.dataset import commit_dataset
+
+    mark = session.workspace.state / "ingesting"
+    if mark.exists():
+        if not _is_committed(session):
+            commit_dataset(session.workspace.root, "Finish an ingestion that was interrupted")
+        mark.unlink()
+
+
+def _is_committed(session: Session) -> bool:
+    from pipelines.versioning.dataset import dataset_version
+
+    try:
+        dataset_version(session.workspace.root)
+    except RegraftError:
+        return False
+    return True
 
 
 def _commit(session: Session, n_added: int, n_known: int, findings: tuple[Finding, ...], message: str) -> Ingested:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from flows.learning import Candidate, RunStep
 from flows.promotion import champion_bundle
 from flows.session import Session
+from pipelines.config import BeatsChampionGate, ProjectConfig
 from pipelines.core.bundle import read_manifest
-from pipelines.core.errors import RegraftError
+from pipelines.core.errors import IntegrityError, RegraftError
 from pipelines.stages import Stages
 from pipelines.store import StageOutput
 
@@ -60,6 +62,8 @@ def judge_candidate(session: Session, candidate: Candidate, trigger: str, run_st
     from pipelines.versioning import registry
 
     record = registry.champion(session.workspace.root, session.config.project)
+    if record is None:
+        _refuse_lost_tags(session, candidate)
     if record is not None and record.bundle_id == candidate.bundle_id:
         return Judged(None, candidate.outputs["evaluate"], record)
     evaluation, error = _evaluate_champion(session, record, candidate.outputs["split"], run_step) if record else (None, None)
@@ -88,7 +92,7 @@ def _evaluate_champion(
         bundle = run_step("fetch champion", champion_bundle, session, record)
         return run_step("evaluate champion", Stages(session.workspace, session.config).evaluate, bundle, split), None
     except RegraftError as error:
-        return None, str(error)
+        return None, str(error).replace(f"{session.workspace.root}/", "")  # it is kept in git, where a machine's path has no place
 
 
 def _judge(session: Session, candidate: Candidate, champion: _Side | None, error: str | None, trigger: str) -> Judgement:
@@ -101,13 +105,61 @@ def _judge(session: Session, candidate: Candidate, champion: _Side | None, error
     if champion is not None:
         labels = read_manifest(champion.bundle)[0].labels
         other = Champion(read_answers(champion.evaluation.path / "predictions.csv"), labels)
-    new = _new_domains(champion.bundle, answers.domains.tolist()) if champion and trigger == "drift" else ()
+    new = drifted_domains(session.config, champion.bundle, answers.domains.tolist()) if champion and trigger == "drift" else ()
     return judge(
         session.config.gates, candidate=answers, bundle=candidate.bundle, champion=other, champion_error=error, drifted_domains=new
     )
 
 
-def _new_domains(champion: Path, domains: Sequence[str]) -> tuple[str, ...]:
-    """The domains of the test split that the champion was not trained on: after drift, the ones to become better on."""
+def drifted_domains(config: ProjectConfig, champion: Path, domains: Sequence[str]) -> tuple[str, ...]:
+    """After drift, the domains to become better on: those that the champion was not trained on and that have enough test samples.
+
+    Domains are what clients say. One stray name must not block a promotion, so a small one counts only where no other is new; the gate
+    then says that the data do not suffice.
+
+    Args:
+        config: Its gate `beats_champion` says how many samples are enough.
+        champion: Its bundle.
+        domains: Of each test sample.
+    """
     known = json.loads((champion / "lineage.json").read_bytes())["train_domains"]
-    return tuple(sorted(set(domains) - known.keys()))
+    counts = Counter(domain for domain in domains if domain not in known)
+    n_enough = max((gate.min_n for gate in config.gates if isinstance(gate, BeatsChampionGate)), default=1)
+    return tuple(sorted(domain for domain, n in counts.items() if n >= n_enough) or sorted(counts))
+
+
+def withdrawn_version(session: Session, bundle_id: str) -> str | None:
+    """Why this very bundle may not come back by itself: a person has rolled it back. None where nobody has."""
+    from pipelines.versioning import registry
+
+    return withdrawal(registry.history(session.workspace.root, session.config.project), bundle_id)
+
+
+def withdrawal(history: Sequence[ChampionRecord], bundle_id: str) -> str | None:
+    """The sentence that refuses a bundle which was champion until a rollback; without it the next schedule would undo the rollback.
+
+    Args:
+        history: In the order of time.
+        bundle_id: Of the candidate.
+    """
+    last = max((place for place, record in enumerate(history) if record.bundle_id == bundle_id), default=None)
+    if last is None or last + 1 == len(history) or history[last + 1].kind != "rollback":
+        return None
+    version, change = history[last].version, history[last + 1]
+    return (
+        f"Not promoted: this bundle is {version}, which was rolled back on {change.promoted_at:%Y-%m-%d %H:%M} UTC ({change.why}). "
+        f"To make it champion again all the same: regraft promote {version} --why ..."
+    )
+
+
+def _refuse_lost_tags(session: Session, candidate: Candidate) -> None:
+    """A clone without tags has no champion and would pass as a first run."""
+    from pipelines.versioning.model_versions import registered_bundle
+
+    bundle_id = registered_bundle(session.workspace.root)
+    if bundle_id is not None and bundle_id != candidate.bundle_id:
+        raise IntegrityError(
+            got=f"a workspace whose history holds the model {bundle_id} and whose tags name no champion.",
+            allowed="the tags that belong to the history: without them nobody can say what the candidate must beat.",
+            next_step="run `git fetch --tags`; where a first registration was interrupted, remove models/ from git and retrain.",
+        )

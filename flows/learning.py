@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,11 @@ class Candidate:
     def seconds(self) -> dict[str, float]:
         """What each stage took in this run: 0 where its output was there."""
         return {name: 0.0 if output.cached else output.seconds for name, output in self.outputs.items()}
+
+    @property
+    def n_samples(self) -> int:
+        """Usable rows of the dataset version."""
+        return int(json.loads((self.bundle / "lineage.json").read_bytes())["n_samples"])
 
     @property
     def reports(self) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from flows.artifacts import publish_links, publish_markdown, publish_table
 from flows.events import emit_drift_detected
-from flows.promotion import champion_bundle
+from flows.promotion import champion_bundle, repair_pointer
 from flows.session import Session, open_session
 from flows.tasks import in_task, watched_by
 from monitoring.decision import judge_window
@@ -53,6 +53,7 @@ def monitor_flow(workspace: str, conf: str | None = None) -> dict[str, Any]:
         `verdict` (JSON of a `Verdict`) and `report` (path of the HTML page).
     """
     session = open_session(Path(workspace), Path(conf) if conf else None)
+    repair_pointer(session)
     bundle = in_task("fetch champion", _champion_bundle, session)
     window, reference = in_task("read window", _read_window, session, bundle)
     verdict = in_task("judge", judge_window, window, reference, session.config.monitor)

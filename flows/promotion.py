@@ -1,10 +1,11 @@
 """What production serves: promotion and rollback in the registry, then the pointer that a running endpoint follows.
 
-The registry's tag is the truth. The pointer is made from it, so a crash between the two is repaired by the next call.
+The registry's tag is the truth. The pointer is made from it; every run of both flows first repairs what a crash between the two left.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from flows.session import Session
+from pipelines.core.errors import ConfigurationError, IntegrityError
 from pipelines.versioning.registry import WHOEVER_IS
 
 if TYPE_CHECKING:
@@ -55,20 +57,36 @@ def point_to_champion(session: Session) -> ChampionRecord:
         ConfigurationError: There is no champion yet.
         IntegrityError: Its bundle cannot be read.
     """
-    from pipelines.core.errors import ConfigurationError
     from pipelines.versioning import registry
     from serving.pointer import write_pointer
 
     workspace = session.workspace
-    record = registry.champion(workspace.root, session.config.project)
-    if record is None:
-        raise ConfigurationError(
-            got=f"the workspace {workspace.root.name}, which has no champion.",
-            allowed="a workspace with a promoted model.",
-            next_step="run `regraft retrain`, or `regraft promote VERSION --why ...` for a registered one.",
-        )
-    write_pointer(pointer_path(session), record.bundle_id, champion_bundle(session, record))
-    return record
+    pointed: ChampionRecord | None = None
+    while True:
+        record = registry.champion(workspace.root, session.config.project)
+        if record is None:
+            raise ConfigurationError(
+                got=f"the workspace {workspace.root.name}, which has no champion.",
+                allowed="a workspace with a promoted model.",
+                next_step="run `regraft retrain`, or `regraft promote VERSION --why ...` for a registered one.",
+            )
+        if pointed is not None and pointed.tag == record.tag:
+            return record
+        # Another promotion or rollback may come between reading and writing; the one that looks last leaves the truth.
+        write_pointer(pointer_path(session), record.bundle_id, champion_bundle(session, record))
+        pointed = record
+
+
+def repair_pointer(session: Session) -> None:
+    """Points the endpoint to the champion where a crash came between the tag and the pointer.
+
+    A first run has nothing to point to, and a champion that cannot be read is for the gates to refuse.
+    """
+    from pipelines.versioning import registry
+
+    if registry.champion(session.workspace.root, session.config.project) is not None:
+        with contextlib.suppress(IntegrityError):
+            point_to_champion(session)
 
 
 def champion_bundle(session: Session, record: ChampionRecord) -> Path:

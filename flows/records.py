@@ -36,6 +36,7 @@ class RunRecord(BaseModel):
         accuracy: Of the candidate on the test split.
         accuracy_by_domain, champion_accuracy_by_domain: The same per domain; the champion's on the same samples.
         decisions: The gates', as JSON.
+        n_samples: Usable rows of the dataset version that was judged.
         stages_seconds: What each stage took in this run; 0 where it was skipped because its output was there.
         reports: Absolute paths of what a person can look at.
     """
@@ -50,6 +51,7 @@ class RunRecord(BaseModel):
     outcome: Outcome
     reason: str
     dataset: str | None = None
+    n_samples: int | None = None
     bundle: str | None = None
     version: str | None = None
     champion_before: str | None = None

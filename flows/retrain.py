@@ -11,14 +11,13 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.events import emit_model_promoted, emit_model_refused
-from flows.exclusive import only_retraining
+from flows.exclusive import only_writer
 from flows.ingestion import learn_from_feedback
-from flows.judging import Judged, judge_candidate
+from flows.judging import Judged, judge_candidate, withdrawn_version
 from flows.learning import Candidate, make_candidate
-from flows.promotion import point_to_champion, promote_version
+from flows.promotion import promote_version, repair_pointer
 from flows.records import Outcome, RunRecord, save_record
-from flows.run_report import publish_run
+from flows.run_report import announce, publish_run
 from flows.session import Session, only_conf_file, open_session
 from flows.shipping import Shipped, ship
 from flows.tasks import in_task, watched_by, watcher
@@ -58,13 +57,22 @@ def retrain_flow(
         The `RunRecord` as JSON.
     """
     session = open_session(Path(workspace), Path(conf) if conf else None, overrides or ())
-    with only_retraining(session.workspace):
+    with only_writer(session.workspace):
         run = _Run(session, trigger or {"kind": "person"}, datetime.now(UTC))
-        record, candidate = run.carry_out()
-        trained = candidate.outputs["train"].path if candidate else None
-        record = publish_run(session.workspace, record, trained)
+        repair_pointer(session)
+        result = run.carry_out()
+        save_record(session.workspace, result.record)  # before anything that only shows it: the decision has been made
+        record = publish_run(session.workspace, result.record, result.trained, result.card)
         save_record(session.workspace, record)
+        announce(record)
     return record.model_dump(mode="json")
+
+
+@dataclass(frozen=True)
+class _Result:
+    record: RunRecord
+    trained: Path | None = None
+    card: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,33 +81,36 @@ class _Run:
     trigger: dict[str, Any]
     started: datetime
 
-    def carry_out(self) -> tuple[RunRecord, Candidate | None]:
+    def carry_out(self) -> _Result:
         if self.trigger["kind"] == "drift":
             lesson = in_task("ingest feedback", learn_from_feedback, self.session, self.trigger)
             if not lesson.start:
-                return self._record("skipped", lesson.reason), None
+                return _Result(self._record("skipped", lesson.reason))
         dataset = in_task("dataset", dataset_version, self.session.workspace.root).digest
         candidate = make_candidate(Stages(self.session.workspace, self.session.config, watcher()), dataset, in_task)
         judged = judge_candidate(self.session, candidate, self.trigger["kind"], in_task)
+        trained = candidate.outputs["train"].path
+        if withdrawn := withdrawn_version(self.session, candidate.bundle_id):
+            return _Result(self._record("refused", withdrawn, dataset, candidate, judged), trained)
         if judged.judgement is None:
-            point_to_champion(self.session)
             reason = "The same data and configuration give the champion itself."
-            return self._record("unchanged", reason, dataset, candidate, judged), candidate
-        decide = self._promote if judged.judgement.promote else self._refuse
-        return decide(dataset, candidate, judged, judged.judgement), candidate
+            return _Result(self._record("unchanged", reason, dataset, candidate, judged), trained)
+        if not judged.judgement.promote:
+            return _Result(self._refuse(dataset, candidate, judged, judged.judgement), trained)
+        record, shipped = self._promote(dataset, candidate, judged, judged.judgement)
+        return _Result(record, trained, shipped.card)
 
     def _refuse(self, dataset: str, candidate: Candidate, judged: Judged, judgement: Judgement) -> RunRecord:
         decision = {"dataset": dataset, "bundle": candidate.bundle_id, **judgement.model_dump(mode="json")}
         in_task("record refusal", record_refusal, self.session.workspace.root, candidate.bundle_id, decision)
-        emit_model_refused(self.session.config.project, {"bundle": candidate.bundle_id, "reason": judgement.summary})
         return self._record("refused", judgement.summary, dataset, candidate, judged)
 
-    def _promote(self, dataset: str, candidate: Candidate, judged: Judged, judgement: Judgement) -> RunRecord:
+    def _promote(self, dataset: str, candidate: Candidate, judged: Judged, judgement: Judgement) -> tuple[RunRecord, Shipped]:
         evidence = {"trigger": self.trigger["kind"], "run": str(flow_run.id), "dataset": dataset, "bundle": candidate.bundle_id}
         shipped = ship(self.session, candidate, judgement, evidence, in_task)
-        in_task("promote", promote_version, self.session, shipped.version, judgement.summary, evidence, judged.champion_version)
-        emit_model_promoted(self.session.config.project, {**evidence, "version": shipped.version})
-        return self._record("promoted", judgement.summary, dataset, candidate, judged, shipped)
+        proof = {**evidence, "decisions": [decision.model_dump(mode="json") for decision in judgement.decisions]}
+        in_task("promote", promote_version, self.session, shipped.version, judgement.summary, proof, judged.champion_version)
+        return self._record("promoted", judgement.summary, dataset, candidate, judged, shipped), shipped
 
     def _record(
         self,
@@ -112,7 +123,7 @@ class _Run:
     ) -> RunRecord:
         facts: dict[str, Any] = judged.as_record() if judged else {}
         seconds = (candidate.seconds if candidate else {}) | (shipped.seconds if shipped else {})
-        reports = (candidate.reports if candidate else {}) | (shipped.reports if shipped else {})
+        reports = candidate.reports if candidate else {}
         return RunRecord(
             run=str(flow_run.id),
             project=self.session.config.project,
@@ -124,6 +135,7 @@ class _Run:
             dataset=dataset,
             bundle=candidate.bundle_id if candidate else None,
             version=shipped.version if shipped else None,
+            n_samples=candidate.n_samples if candidate else None,
             stages_seconds=seconds,
             reports=reports,
             **facts,

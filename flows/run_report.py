@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from flows.artifacts import publish_links, publish_markdown, publish_table
+from flows.events import emit_model_promoted, emit_model_refused
 from flows.pages import percent, write_page
 from flows.records import RunRecord
+from pipelines.core.errors import RegraftError
 from pipelines.workspace import Workspace
 
 
-def publish_run(workspace: Workspace, record: RunRecord, trained: Path | None) -> RunRecord:
+def publish_run(workspace: Workspace, record: RunRecord, trained: Path | None, card: str = "") -> RunRecord:
     """Writes the run's page and its artifacts.
 
     Args:
         workspace: Pages go to its `reports/runs/RUN/`.
         record: Of the run.
         trained: Output of stage `train`, for the curve; None where the run did not get that far.
+        card: Text of the model card, where a version was registered.
 
     Returns:
         The record with the page among its reports.
     """
     page = workspace.reports / "runs" / record.run / "index.html"
-    card = Path(record.reports["model_card"]).read_text(encoding="utf-8") if "model_card" in record.reports else ""
     record = record.model_copy(update={"reports": {"run": str(page), **_kept_reports(record, card, page.parent)}})
     training = json.loads((trained / "training.json").read_bytes()) if trained else {}
     longest = max(record.stages_seconds.values(), default=0.0) or 1.0
@@ -41,8 +44,20 @@ def publish_run(workspace: Workspace, record: RunRecord, trained: Path | None) -
     return record
 
 
+def announce(record: RunRecord) -> None:
+    """Tells the world what was decided; the decision stands also where Prefect does not take the event."""
+    content = {"bundle": record.bundle, "version": record.version, "reason": record.reason, "run": record.run, "dataset": record.dataset}
+    try:
+        if record.outcome == "promoted":
+            emit_model_promoted(record.project, content)
+        elif record.outcome == "refused":
+            emit_model_refused(record.project, content)
+    except RegraftError as error:
+        logging.getLogger(__name__).warning("the event of this run was not stored: %s", error.got)
+
+
 def _kept_reports(record: RunRecord, card: str, folder: Path) -> dict[str, str]:
-    """The run's reports; the model card as it is now, because the next registration replaces it."""
+    """The run's reports, the model card among them: the one in `models/` is replaced by the next registration."""
     if not card:
         return record.reports
     kept = folder / "model_card.html"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from flows.endpoint import LOOPBACK, free_port
+from flows.endpoint import LOOPBACK, endpoint_settings, free_port
 from flows.learning import Candidate, RunStep
 from flows.session import Session
 from pipelines.store import StageOutput, StageStore
@@ -28,32 +28,27 @@ class Shipped:
         version: Of the registry.
         bento: Tag of the Bento.
         check: Output of the trial.
+        card: Text of the model card.
     """
 
     version: str
     bento: str
     check: StageOutput
-    card: Path
+    card: str
 
     @property
     def seconds(self) -> dict[str, float]:
         """What the trial took in this run."""
         return {"serve_once": 0.0 if self.check.cached else self.check.seconds}
 
-    @property
-    def reports(self) -> dict[str, str]:
-        """What a person can look at."""
-        return {"model_card": str(self.card)}
-
 
 def ship(session: Session, candidate: Candidate, judgement: Judgement, evidence: Mapping[str, JsonValue], run_step: RunStep) -> Shipped:
-    """Registers the candidate, builds its Bento, serves it once and compares its answers with the goldens.
+    """Builds the candidate's Bento, serves it once, compares its answers with the goldens, and registers what passed.
 
     Raises:
         RefusedError: The served Bento answers differently from the bundle.
     """
     from flows.model_card import model_card
-    from pipelines.versioning.registry import register
 
     evaluation = (candidate.outputs["evaluate"].path / "evaluation.json").read_bytes()
     card = model_card(session.config, candidate, judgement)
@@ -66,10 +61,17 @@ def ship(session: Session, candidate: Candidate, judgement: Judgement, evidence:
         "validation.json": (candidate.outputs["validate"].path / "validation.json").read_bytes(),
     }
     message = f"{session.config.project}: bundle {candidate.bundle_id} ({evidence['trigger']})"
-    version = run_step("register", register, session.workspace.root, candidate.bundle, records, message).name
     build = run_step("build Bento", _build, session, candidate)
     check = run_step("serve once", _serve_once, session, candidate, build)
-    return Shipped(version, build.tag, check, session.workspace.models / "card.md")
+    # Last: every registered version can be promoted by hand, so none is registered that was not served.
+    version = run_step("register", _register, session, candidate, records, message, str(evidence["dataset"]))
+    return Shipped(version, build.tag, check, card)
+
+
+def _register(session: Session, candidate: Candidate, records: Mapping[str, bytes], message: str, dataset: str) -> str:
+    from pipelines.versioning.registry import register
+
+    return register(session.workspace.root, candidate.bundle, records, message, dataset=dataset).name
 
 
 def _build(session: Session, candidate: Candidate) -> BentoBuild:
@@ -83,12 +85,12 @@ def _serve_once(session: Session, candidate: Candidate, build: BentoBuild) -> St
 
     def make(out: Path) -> None:
         from serving.process import serve_bento
-        from serving.settings import EndpointSettings
         from serving.verify import verify_endpoint
 
         log = session.workspace.logs / "serve-once.log"
-        # Without a pointer it serves the bundle inside the Bento.
-        with serve_bento(build.path, LOOPBACK, free_port(), EndpointSettings(), log) as endpoint:
+        # The limits of production; without a pointer it serves the bundle inside the Bento.
+        limits = endpoint_settings(session).model_copy(update={"pointer": None, "log_dir": None, "raw_dir": None, "sample_raw_frac": 0.0})
+        with serve_bento(build.path, LOOPBACK, free_port(), limits, log) as endpoint:
             check = verify_endpoint(endpoint.url, candidate.bundle)
         (out / "check.json").write_text(
             json.dumps({"n": check.n, "worst_difference": check.worst_difference, "code": build.code_digest}), encoding="utf-8"

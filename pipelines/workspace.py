@@ -1,6 +1,6 @@
 """Where things lie in a workspace: a folder that is a git and DVC repository with a `conf/*.yaml` and a `data.dvc`.
 
-State that must last: `conf/`, `data/` (by DVC), `models/`, git tags. What can be made again lives in `.regraft/`, never in git.
+State that must last: `conf/`, `data/` (by DVC), `models/`, git tags. What is local lives in `.regraft/`, never in git.
 """
 
 from __future__ import annotations
@@ -49,7 +49,11 @@ class Workspace:
 
     @property
     def state(self) -> Path:
-        """What can be made again."""
+        """What git and DVC do not keep.
+
+        All of it can be made again, two parts apart: `serving/` (request log, feedback and raw inputs that were not ingested yet) and
+        `runs/` (records of decisions, which the cool-down and the policy read).
+        """
         return self.root / ".regraft"
 
     @property

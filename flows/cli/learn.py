@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -39,7 +39,7 @@ def retrain(
     workspace: WorkspaceOption = HERE,
     conf: ConfOption = None,
     overrides: SetOption = None,
-    trigger: Annotated[str, typer.Option("--trigger", help="What starts it; kept in the registry.")] = "person",
+    trigger: Annotated[Literal["person", "schedule"], typer.Option("--trigger", help="What starts it; kept in the registry.")] = "person",
     as_json: JsonOption = False,
 ) -> None:
     """Runs the flow: validate, train, judge, package, serve once, promote. Exit code 1: a gate refused."""

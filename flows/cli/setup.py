@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.cli.options import HERE, JsonOption, WorkspaceOption
+from flows.cli.options import HERE, ConfOption, JsonOption, WorkspaceOption
 
 data_app = typer.Typer(help="Sample data and dataset versions.", no_args_is_help=True)
 backbones_app = typer.Typer(help="Pretrained backbones.", no_args_is_help=True)
@@ -55,14 +55,19 @@ def data_sample(
 
 
 def data_commit(
-    message: Annotated[str, typer.Option("--message", "-m", help="Why the data changed.")], workspace: WorkspaceOption = HERE
+    message: Annotated[str, typer.Option("--message", "-m", help="Why the data changed.")],
+    workspace: WorkspaceOption = HERE,
+    conf: ConfOption = None,
 ) -> None:
     """Makes a new dataset version of what is in data/ now: DVC add, push, git commit."""
     from flows.cli.console import stderr_console
+    from flows.exclusive import only_writer
     from flows.session import open_session
     from pipelines.versioning.dataset import commit_dataset
 
-    version = commit_dataset(open_session(workspace).workspace.root, message)
+    session = open_session(workspace, conf)
+    with only_writer(session.workspace):
+        version = commit_dataset(session.workspace.root, message)
     stderr_console().print(f"dataset {version.digest}: {version.n_files} files, commit {version.git_commit[:8]}")
 
 
@@ -70,27 +75,30 @@ def ingest(
     source: Annotated[Path | None, typer.Argument(help="A folder of class folders or a table; nothing: the endpoint's feedback.")] = None,
     domain: Annotated[str, typer.Option("--domain", help="Where the samples of the folder come from.")] = "default",
     workspace: WorkspaceOption = HERE,
+    conf: ConfOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Adds labelled samples, or the endpoint's labelled traffic, as a new dataset version."""
     from flows.cli.console import print_json, stderr_console
+    from flows.exclusive import only_writer
     from flows.ingestion import ingest_feedback, ingest_source
     from flows.session import open_session
 
-    session = open_session(workspace)
-    summary = ingest_source(session, source, domain) if source else ingest_feedback(session)
+    session = open_session(workspace, conf)
+    with only_writer(session.workspace):
+        summary = ingest_source(session, source, domain) if source else ingest_feedback(session)
     if as_json:
         print_json(summary.as_json())
     else:
         stderr_console().print(summary.as_text(), markup=False, highlight=False, soft_wrap=True)
 
 
-def doctor(workspace: WorkspaceOption = HERE, as_json: JsonOption = False) -> None:
+def doctor(workspace: WorkspaceOption = HERE, conf: ConfOption = None, as_json: JsonOption = False) -> None:
     """Checks what Regraft needs: packages, git identity, DVC remote, port, disk space."""
     from flows.cli.console import print_json
     from flows.doctor import examine, print_findings
 
-    findings = examine(workspace)
+    findings = examine(workspace, conf)
     if as_json:
         print_json([finding.as_json() for finding in findings])
     else:

@@ -31,13 +31,13 @@ def monitor(workspace: WorkspaceOption = HERE, conf: ConfOption = None, as_json:
         raise typer.Exit(1)
 
 
-def status(workspace: WorkspaceOption = HERE, as_json: JsonOption = False) -> None:
+def status(workspace: WorkspaceOption = HERE, conf: ConfOption = None, as_json: JsonOption = False) -> None:
     """Champion, endpoint, last run, last verdict."""
     from flows.cli.results import print_status
     from flows.session import open_session
     from flows.status import read_status
 
-    print_status(read_status(open_session(workspace)), as_json=as_json)
+    print_status(read_status(open_session(workspace, conf)), as_json=as_json)
 
 
 def deploy(

@@ -76,7 +76,7 @@ class _Demo:
         old, shifted = held_out[:_N_OLD_TRAFFIC], through_new_scanner(held_out[_N_OLD_TRAFFIC:])
         calm = self._old_traffic(old, counts)
         alarm, since = self._shifted_traffic(shifted, counts)
-        second, started_by = self._retraining([*shifted, *old], counts, since)
+        second, started_by = self._retraining(old, shifted, counts, since)
         summary = self._summary(first, second, [calm, alarm], counts, started_by)
         return summary, write_summary(summary, folder)
 
@@ -136,16 +136,16 @@ class _Demo:
             since = datetime.now(UTC)
             return self._monitor("drift", progress), since
 
-    def _retraining(self, digits: list[Digit], counts: Counts, since: datetime) -> tuple[RunRecord, str]:
+    def _retraining(self, old: list[Digit], shifted: list[Digit], counts: Counts, since: datetime) -> tuple[RunRecord, str]:
         from flows.demo.traffic import steady_traffic
 
         with self.steps.step("retrain_on_drift", "The event starts a retraining, under traffic; the endpoint swaps the model") as progress:
-            with steady_traffic(self._url, digits, counts) as answers:
+            with steady_traffic(self._url, [*old, *shifted], counts):
                 record, started_by = self._wait_for_retraining(since, progress)
                 self._wait_for_swap(str(record.bundle))
-            new = [item for item in answers if item.bundle == record.bundle]
-            for name, domain in (("old domain, after", "scanner-a"), ("new domain, after", "scanner-b")):
-                self.served[name] = [item for item in new if item.digit.domain == domain]
+            self.served["old domain, after"] = self._send(old, counts, progress)
+            # Only those that were not labelled: the others may have been trained on.
+            self.served["new domain, after"] = self._send(shifted[_N_LABELLED:], counts, progress)
             self.steps.tell(f"{counts.sent} requests sent so far, {counts.failed} failed, {counts.lost} lost")
             return record, started_by
 

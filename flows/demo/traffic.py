@@ -109,25 +109,22 @@ def label_through_feedback(client: EndpointClient, answered: Sequence[Answered])
 
 
 @contextmanager
-def steady_traffic(url: str, digits: Sequence[Digit], counts: Counts) -> Iterator[list[Answered]]:
-    """A client that sends digits one after the other for as long as the block runs; the list grows meanwhile."""
+def steady_traffic(url: str, digits: Sequence[Digit], counts: Counts) -> Iterator[None]:
+    """A client that sends digits one after the other, again and again, for as long as the block runs."""
     stop = threading.Event()
-    answers: list[Answered] = []
 
     def run() -> None:
         with EndpointClient(url) as client:
             for digit in cycle(digits):
                 if stop.is_set():
                     return
-                answer = send(client, digit, counts)
-                if answer is not None:
-                    answers.append(answer)
+                send(client, digit, counts)
                 stop.wait(_PAUSE_SECONDS)
 
     thread = threading.Thread(target=run, name="steady-traffic")
     thread.start()
     try:
-        yield answers
+        yield
     finally:
         stop.set()
         thread.join()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from pipelines.core.bundle import MANIFEST, bundle_id, read_manifest, verify_files
-from pipelines.core.errors import ConfigurationError, IntegrityError
+from pipelines.core.errors import ConfigurationError, IntegrityError, RefusedError
 from pipelines.versioning import git
 from pipelines.versioning.dataset import DATA_FILE, committed_dataset, parse_dvc_file
 from pipelines.versioning.dvc_repository import open_dvc, push_objects, require_remote, wait_for_dvc
@@ -118,7 +118,7 @@ def unknown_version(project: str, name: str, tags: Sequence[RegistryTag]) -> Con
     )
 
 
-def register(root: Path, bundle: Path, records: Mapping[str, bytes], message: str) -> ModelVersion:
+def register(root: Path, bundle: Path, records: Mapping[str, bytes], message: str, *, dataset: str | None = None) -> ModelVersion:
     """Makes a bundle a version: DVC's cache, the remote, a commit, and last the tag that names it.
 
     May be called again after a crash anywhere: a bundle that is registered on this dataset is returned as it is, a half-done
@@ -129,8 +129,10 @@ def register(root: Path, bundle: Path, records: Mapping[str, bytes], message: st
         bundle: A sealed bundle.
         records: Contents by file name (of `RECORD_NAMES`) that git keeps beside it; `decision.json` must be among them.
         message: Why it is registered.
+        dataset: Digest of the dataset version that the bundle was made from; None does not compare.
 
     Raises:
+        RefusedError: Another dataset version is in use by now.
         ConfigurationError: Wrong records, no committed dataset, no identity or remote, or a lock that stays.
         IntegrityError: The bundle's files are not those that were sealed.
     """
@@ -140,10 +142,11 @@ def register(root: Path, bundle: Path, records: Mapping[str, bytes], message: st
     manifest, identity = read_manifest(bundle)
     verify_files(bundle, manifest)
     with registry_lock(root):
-        dataset = committed_dataset(root)
+        in_use = committed_dataset(root)
+        _refuse_other_dataset(in_use.digest, dataset)
         tags = read_tags(root, manifest.project)
         for version in read_versions(root, tags):
-            if (version.bundle_id, version.dataset_digest) == (identity, dataset.digest):
+            if (version.bundle_id, version.dataset_digest) == (identity, in_use.digest):
                 return version
         with open_dvc(root) as repo:
             require_remote(repo)
@@ -153,6 +156,21 @@ def register(root: Path, bundle: Path, records: Mapping[str, bytes], message: st
             _declare_artifact(repo, root, manifest.project)
         commit = _commit_records(root, records, message)
         return _tag_version(root, manifest.project, commit, message, tags)
+
+
+def registered_bundle(root: Path) -> str | None:
+    """Id of the bundle whose manifest HEAD holds, tagged or not; None where none was ever registered."""
+    content = git.read_blobs(root, [f"HEAD:{MANIFEST_COPY}"])[f"HEAD:{MANIFEST_COPY}"]
+    return bundle_id(content) if content is not None else None
+
+
+def _refuse_other_dataset(in_use: str, made_from: str | None) -> None:
+    if made_from is not None and made_from != in_use:
+        raise RefusedError(
+            got=f"a bundle made from the dataset {made_from}, while data.dvc names {in_use} by now.",
+            allowed="a bundle of the dataset version in use: a tag names both.",
+            next_step="run `regraft retrain` again.",
+        )
 
 
 def _check_records(records: Mapping[str, bytes]) -> None:

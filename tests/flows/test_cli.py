@@ -200,6 +200,37 @@ def test_a_port_in_use(workspace: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "--port" in message
 
 
+def test_an_ingestion_that_was_killed_is_finished_by_the_next(workspace: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Killed after the samples were added and before they were committed: without the mark, nothing could retrain any more."""
+    (workspace / ".regraft").mkdir(exist_ok=True)
+    (workspace / ".regraft" / "ingesting").touch()
+    shutil.copyfile(next((workspace / "data").rglob("*.png")), workspace / "data" / "half.png")
+    main_ok(["ingest", str(photos(tmp_path / "more")), "--workspace", str(workspace), "--json"])
+    capsys.readouterr()
+    assert not (workspace / ".regraft" / "ingesting").exists()
+    assert git(workspace, "status", "--porcelain") == ""
+    assert "Finish an ingestion that was interrupted" in git(workspace, "log", "--format=%s")
+
+
+def test_folders_are_ingested_once(workspace: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    more = tmp_path / "more" / "ant"
+    more.mkdir(parents=True)
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).save(more / "new.png")
+    for expected in (1, 0):
+        capsys.readouterr()
+        main_ok(["ingest", str(more.parent), "--workspace", str(workspace), "--json"])
+        assert json.loads(capsys.readouterr().out)["added"] == expected
+
+
+def test_a_writer_excludes_another(workspace: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    from flows.exclusive import only_writer
+    from pipelines.workspace import Workspace
+
+    with only_writer(Workspace(workspace)):
+        code, error = failure(capsys, ["ingest", str(photos(tmp_path / "more")), "--workspace", str(workspace)])
+    assert (code, error["code"]) == (1, "refused")
+
+
 def test_nothing_to_serve_yet(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["serve", "--workspace", str(workspace), "--port", "39999"])
