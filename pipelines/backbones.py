@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from pipelines.backbone_cards import load_shipped, shipped_cards
 from pipelines.config import Backbone, ShippedBackbone, TimmBackbone
@@ -52,8 +52,11 @@ class WeightsDescription(BaseModel):
     licence: str | None = None
 
 
-def source_digest(config: Backbone) -> str:
-    """What identifies the source of the weights, without importing torch: their sha256, wherever they lie.
+def source_description(config: Backbone) -> dict[str, JsonValue]:
+    """All that decides what `select_backbone` resolves besides the conf entry, without importing torch and wherever the files lie.
+
+    Returns:
+        A shipped card's architecture and preprocessing; or the weights' sha256 with what the file beside them says.
 
     Raises:
         ConfigurationError: There is no such file or shipped backbone, or nothing states the sha256 that the file must have.
@@ -63,8 +66,10 @@ def source_digest(config: Backbone) -> str:
         cards = shipped_cards(SHIPPED_FOLDER)
         if config.name not in cards:
             load_shipped(config.name, SHIPPED_FOLDER)  # raises, and lists the names that exist
-        return str(cards[config.name].spec.weights_sha256)
-    return _verified_sha256(*_located(config))
+        return cards[config.name].model_dump(mode="json", include={"spec", "preprocess"})
+    weights, description = _located(config)
+    # The name is the origin that the bundle states.
+    return {**description.model_dump(mode="json"), "sha256": _verified_sha256(weights, description), "file": weights.name}
 
 
 def select_backbone(config: Backbone) -> SelectedBackbone:
@@ -107,7 +112,8 @@ def _timm_state(config: TimmBackbone, selected: SelectedBackbone, network: nn.Mo
     from timm.models import adapt_input_conv
 
     weights, description = _located(config)
-    _verified_sha256(weights, description)
+    # The Hub's files state no sha256 of their own: what was selected is what must be loaded.
+    _verified_sha256(weights, description.model_copy(update={"sha256": selected.spec.weights_sha256}))
     state = safetensors.torch.load_file(weights)
     described: dict[str, Any] = getattr(network, "pretrained_cfg", {})
     classifiers = _names(described.get("classifier"))

@@ -6,12 +6,12 @@ Frozen, no unknown keys, all errors at once, each with its path, the value and w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from pipelines.conf_yaml import apply_override, read_mapping
 from pipelines.core.errors import ConfigurationError, Finding
 from pipelines.core.preprocess import ImagePreprocess
 
@@ -27,7 +27,7 @@ class DataSection(_Section):
     """What the data must look like.
 
     Attributes:
-        labels_table: Relative to `data/`.
+        labels_table: Relative to `data/` and below it; a .csv or .parquet file.
         min_samples_per_class: Fewer is refused.
         max_duplicate_frac: Share of samples with the bytes of another; more is a warning.
     """
@@ -35,6 +35,14 @@ class DataSection(_Section):
     labels_table: str = "labels.csv"
     min_samples_per_class: Annotated[int, Field(ge=3)] = 10
     max_duplicate_frac: Fraction = 0.05
+
+    @field_validator("labels_table")
+    @classmethod
+    def _below_data(cls, name: str) -> str:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or path.suffix not in (".csv", ".parquet"):
+            raise ValueError("give a path below data/, without a leading / and without .., that ends in .csv or .parquet")
+        return name
 
 
 class SplitSection(_Section):
@@ -111,7 +119,7 @@ class LpFtMethod(_Section):
 
     Attributes:
         probe: The head's start.
-        n_upper_blocks: How many of the last blocks are trained; 0 is the probe alone.
+        n_upper_blocks: How many of the last blocks are trained, and the head with them; 0 is the probe alone: nothing is trained after it.
         learning_rate: Peak, of the head; each block below has `layer_decay` times that of the one above.
         early_stopping_epochs: Stop after as many epochs without a better validation loss; the best epoch's weights are kept.
     """
@@ -191,9 +199,10 @@ class ServingSection(_Section):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65_535)] = 3000
-    max_request_mb: Annotated[float, Field(gt=0)] = 16
-    max_images_per_request: Annotated[int, Field(ge=1)] = 64
-    timeout_seconds: Annotated[int, Field(ge=1)] = 30
+    # The bounds are those of `serving.settings.EndpointSettings`, so that what passes here also serves.
+    max_request_mb: Annotated[float, Field(gt=0, le=512)] = 16
+    max_images_per_request: Annotated[int, Field(ge=1, le=10_000)] = 64
+    timeout_seconds: Annotated[int, Field(ge=1, le=240)] = 30
     sample_raw_frac: Fraction = 0.0
 
 
@@ -274,14 +283,14 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> ProjectConfig:
 
     Args:
         path: The YAML file.
-        overrides: `a.b=c` items, as given with `--set`; the value is read as YAML and passes the same checks.
+        overrides: `a.b=c` items, as given with `--set`; the value is read as YAML and passes the same checks. Gates are refused.
 
     Raises:
-        ConfigurationError: The file is missing, no YAML mapping, or has wrong values: all of them are listed.
+        ConfigurationError: The file is missing, no YAML mapping, has a key twice, or has wrong values: all of them are listed.
     """
-    content = _read_mapping(path)
+    content = read_mapping(path)
     for override in overrides:
-        _apply_override(content, override)
+        apply_override(content, override)
     try:
         return _with_absolute_weights(ProjectConfig.model_validate(content), path)
     except ValidationError as error:
@@ -302,39 +311,6 @@ def _with_absolute_weights(config: ProjectConfig, path: Path) -> ProjectConfig:
     workspace = path.absolute().parent.parent
     backbone = config.backbone.model_copy(update={"weights": workspace / config.backbone.weights.expanduser()})
     return config.model_copy(update={"backbone": backbone})
-
-
-def _read_mapping(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(
-            got=f"{path} that cannot be read: {error}.",
-            allowed="a YAML file in UTF-8.",
-            next_step="correct the file, or name another with --conf.",
-        ) from error
-    if not isinstance(content, dict):
-        raise ConfigurationError(
-            got=f"{path} with {type(content).__name__} at its top.", allowed="a mapping of keys to values.", next_step="correct the file."
-        )
-    return content
-
-
-def _apply_override(content: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise ConfigurationError(
-            got=f"--set {override}.", allowed="--set a.b=c, for example --set method.epochs=5.", next_step="correct the option."
-        )
-    *parents, last = key.split(".")
-    place = content
-    for parent in parents:
-        place = place.setdefault(parent, {})
-        if not isinstance(place, dict):
-            raise ConfigurationError(
-                got=f"--set {override}: {parent} is no section.", allowed="a path through sections.", next_step="correct the option."
-            )
-    place[last] = yaml.safe_load(text)
 
 
 def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:

@@ -16,8 +16,9 @@ from pipelines.config import ProjectConfig
 
 _HEADER = """# Configuration
 
-One YAML file in `conf/`. Unknown keys, missing keys and values out of range are errors, all reported at once. Any key can be replaced
-for one run with `--set a.b=c`, which passes the same checks. This page is made from the models in `pipelines/config.py`.
+One YAML file in `conf/`. Unknown keys, missing keys, keys given twice and values out of range are errors, all reported at once. Any key but
+`gates` can be replaced for one run with `--set a.b=c`, which passes the same checks; gates are changed in the file, where git sees it.
+This page is made from the models in `pipelines/config.py`.
 """
 
 

@@ -7,12 +7,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
+
+from pipelines.core.errors import IntegrityError
 
 Split = Literal["train", "validation", "test", "holdout"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "holdout")
@@ -53,6 +56,34 @@ def read_samples(path: Path, *splits: Split) -> list[Sample]:
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     samples = [Sample(**{str(name): value for name, value in row.items()}) for row in table.to_dict(orient="records")]
     return [sample for sample in samples if not splits or sample.split in splits]
+
+
+def read_sample(data: Path, sample: Sample) -> bytes:
+    """Reads a sample's file: the very bytes that the manifest saw and the validation judged.
+
+    Args:
+        data: The folder that `sample.path` is relative to.
+        sample: Its id is what the bytes are checked against.
+
+    Raises:
+        IntegrityError: The file cannot be read, or changed since it was listed.
+    """
+    try:
+        content = (data / sample.path).read_bytes()
+    except OSError as error:
+        raise _changed_sample(sample, f"that cannot be read any more ({error.strerror})") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sample.id:
+        raise _changed_sample(sample, f"that changed since it was listed: its sha256 was {sample.id[:12]}… and is {digest[:12]}…")
+    return content
+
+
+def _changed_sample(sample: Sample, problem: str) -> IntegrityError:
+    return IntegrityError(
+        got=f"the file {sample.path} of the data {problem}.",
+        allowed="files that stay as they are while a run reads them.",
+        next_step="run the command again: it lists the files anew. Let nothing write into data/ meanwhile.",
+    )
 
 
 def read_labelled_paths(data: Path, split: Split) -> list[tuple[str, str]]:

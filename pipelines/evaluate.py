@@ -15,7 +15,7 @@ from pydantic import JsonValue
 from pipelines.answers import TestAnswers, write_answers
 from pipelines.core.bundle import canonical_json
 from pipelines.core.predict import Predictions, Predictor
-from pipelines.dataset import Sample, read_samples
+from pipelines.dataset import Sample, read_sample, read_samples
 from pipelines.intervals import clopper_pearson
 from pipelines.progress import Progress, silent
 
@@ -32,6 +32,9 @@ def evaluate(bundle: Path, samples: Path, data: Path, out: Path, progress: Progr
         data: The folder that sample paths are relative to.
         out: Empty directory.
         progress: Told after every chunk.
+
+    Raises:
+        IntegrityError: A sample's file changed since it was listed, or the bundle is not what its manifest says.
     """
     predictor = Predictor.load(bundle)
     test = read_samples(samples, "test")
@@ -45,7 +48,7 @@ def _predict(predictor: Predictor, test: Sequence[Sample], data: Path, progress:
     answers = []
     for start in range(0, len(test), _CHUNK):
         chunk = test[start : start + _CHUNK]
-        answers.append(predictor.predict([(data / sample.path).read_bytes() for sample in chunk]))
+        answers.append(predictor.predict([read_sample(data, sample) for sample in chunk]))
         progress("evaluation", min(start + _CHUNK, len(test)), len(test))
     return answers
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from pipelines.core.errors import DataError
-from pipelines.core.preprocess import IMAGE_FORMATS, ImagePreprocess, decode_image
+from pipelines.core.preprocess import DECODER_ERRORS, IMAGE_FORMATS, ImagePreprocess, decode_image
 
 # Decoding leaves the interpreter lock and reading waits for the disk, so more threads than cores pay off a little.
 _N_THREADS = 8
@@ -85,6 +85,15 @@ def inspect_bytes(data: bytes) -> ImageFile | Unusable:
         mode, extension = header.mode, EXTENSIONS.get(header.format or "", ".img")
     pixels = hashlib.sha256(f"{upright.width} x {upright.height} RGB\0".encode() + upright.tobytes()).hexdigest()
     return ImageFile(hashlib.sha256(data).hexdigest(), upright.width, upright.height, mode, len(data), pixels, extension)
+
+
+def sides_px(file: Path) -> tuple[int, int] | None:
+    """Width and height as the header states them, before EXIF turns the image; None where that cannot be read. Decodes nothing."""
+    try:
+        with Image.open(file, formats=IMAGE_FORMATS) as header:
+            return header.size
+    except (*DECODER_ERRORS, Image.DecompressionBombError):
+        return None
 
 
 def _inspect(folder: Path, path: str, links_may_leave: bool) -> ImageFile | Unusable:

@@ -1,26 +1,29 @@
 """Adds samples to the data: labelled feedback of the endpoint, or a folder of new ones.
 
 Only ever adds: files go to `images/feedback/` or `images/ingested/`, named by their content, rows to the end of the labels table.
-Content that is there already is not added again, so doing it twice adds nothing.
+Content that is there already is not added again, so doing it twice adds nothing; the same picture in another file format is the same
+content. Nothing unfinished ever lies in the data folder: whatever is in it is tracked.
 """
 
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.config import ProjectConfig
-from pipelines.core.bundle import file_sha256
 from pipelines.core.errors import DataError, Finding
 from pipelines.feedback import NewSample, labelled_samples
 from pipelines.image_files import ImageFile, Unusable, inspect_bytes
+from pipelines.known_content import KnownContent, file_size
 from pipelines.label_rows import label_problem
 from pipelines.labels_append import append_rows
-from pipelines.labels_table import LabelsTable, read_labels_table
+from pipelines.labels_table import read_labels_table
 from pipelines.sample_source import SourceSample, read_source
+from pipelines.staging import replace_file
 from pipelines.workspace import Workspace
 
 __all__ = ["IngestSummary", "NewSample", "add_samples", "ingest_folder", "labelled_samples", "unknown_samples"]
@@ -36,7 +39,7 @@ class IngestSummary:
 
     Attributes:
         n_added: New ones.
-        n_known: Whose content is in the data already, with the same label.
+        n_known: Whose bytes or picture are in the data already, with the same label.
         findings: What could not be used, and why.
     """
 
@@ -50,6 +53,12 @@ class _Candidate:
     where: str
     sample: NewSample
     file: Path
+
+
+@dataclass(frozen=True)
+class _Content:
+    content: bytes
+    image: ImageFile
 
 
 def add_samples(data_dir: Path, new: Sequence[NewSample], raw_dir: Path, config: ProjectConfig) -> IngestSummary:
@@ -95,10 +104,24 @@ def ingest_folder(source: Path, data_dir: Path, config: ProjectConfig, domain: s
     return IngestSummary(summary.n_added, summary.n_known, (*content.findings, *summary.findings))
 
 
-def unknown_samples(data_dir: Path, new: Sequence[NewSample], config: ProjectConfig) -> list[NewSample]:
-    """Those of the samples whose content is not in the data yet."""
-    known = _known_labels(data_dir, read_labels_table(data_dir / config.data.labels_table), None)
-    return [sample for sample in new if sample.sha256 not in known]
+def unknown_samples(data_dir: Path, new: Sequence[NewSample], config: ProjectConfig, raw_dir: Path | None = None) -> list[NewSample]:
+    """Those of the samples whose content is not in the data yet: neither their bytes nor the picture in them, under whatever label.
+
+    Args:
+        data_dir: With the labels table.
+        new: What `labelled_samples` gave.
+        config: Its `data.labels_table` is used.
+        raw_dir: As in `add_samples`; where the workspace of `data_dir` keeps raw inputs, if nothing is said.
+    """
+    folder = raw_dir or _workspace(data_dir).serving / "raw"
+    known = KnownContent(data_dir, read_labels_table(data_dir / config.data.labels_table).rows)
+    known.hash_files()
+    return [sample for sample in new if not known.labels_of_bytes(sample.sha256) and not _is_known_picture(folder / sample.sha256, known)]
+
+
+def _is_known_picture(file: Path, known: KnownContent) -> bool:
+    image = inspect_bytes(file.read_bytes()) if file_size(file) is not None else Unusable("is not there")
+    return isinstance(image, ImageFile) and bool(known.labels_of_picture(image))
 
 
 def _as_new(sample: SourceSample, image: ImageFile, domain: str) -> NewSample:
@@ -107,26 +130,24 @@ def _as_new(sample: SourceSample, image: ImageFile, domain: str) -> NewSample:
 
 def _add(data_dir: Path, candidates: Sequence[_Candidate], folder: str, config: ProjectConfig) -> IngestSummary:
     table_path = data_dir / config.data.labels_table
-    with _one_at_a_time(data_dir):
+    with _one_at_a_time(data_dir) as staging:
         table = read_labels_table(table_path)
-        known = _known_labels(data_dir, table, {size for item in candidates if (size := _size(item.file)) is not None})
+        known = KnownContent(data_dir, table.rows)
+        known.hash_files({size for item in candidates if (size := file_size(item.file)) is not None})
         rows: list[dict[str, str]] = []
         findings: list[Finding] = []
-        n_known = 0
         for item in candidates:
-            problem = _conflict(item.sample, config.labels, known)
-            if not problem and item.sample.sha256 in known:
-                n_known += 1
-                continue
-            stored = Unusable(problem) if problem else _store(data_dir, folder, item)
-            if isinstance(stored, Unusable):
-                findings.append(Finding(item.where, stored.problem))
-            else:
-                known[item.sample.sha256] = {item.sample.label}
-                rows.append(_row(stored, item.sample))
+            outcome = _judged(item, config.labels, known)
+            if isinstance(outcome, Unusable):
+                findings.append(Finding(item.where, outcome.problem))
+            elif outcome is not None:
+                path = f"{folder}/{outcome.image.id[:_N_NAME_DIGITS]}{outcome.image.extension}"
+                replace_file(data_dir / path, outcome.content, staging)
+                known.add(outcome.image, item.sample.label)
+                rows.append(_row(path, item.sample))
         if rows:
-            append_rows(table_path, table.columns, rows)
-    return IngestSummary(len(rows), n_known, tuple(findings))
+            append_rows(table_path, table.columns, rows, staging)
+    return IngestSummary(len(rows), len(candidates) - len(rows) - len(findings), tuple(findings))
 
 
 def _row(path: str, sample: NewSample) -> dict[str, str]:
@@ -135,43 +156,46 @@ def _row(path: str, sample: NewSample) -> dict[str, str]:
 
 
 @contextmanager
-def _one_at_a_time(data_dir: Path) -> Iterator[None]:
+def _one_at_a_time(data_dir: Path) -> Iterator[Path]:
+    """Waits for other processes and gives a folder for unfinished files."""
     # Two processes that read the table, add to it and replace it would lose the rows of one of them.
     from filelock import FileLock
 
-    state = Workspace(data_dir.absolute().parent).state
+    state = _workspace(data_dir).state
     state.mkdir(parents=True, exist_ok=True)
     with FileLock(state / "ingest.lock"):
-        yield
+        staging = state / "tmp" / "ingest"
+        # Whoever was killed left files here; they are nobody's now.
+        shutil.rmtree(staging, ignore_errors=True)
+        yield staging
 
 
-def _known_labels(data_dir: Path, table: LabelsTable, sizes: set[int] | None) -> dict[str, set[str]]:
-    """Labels by content for the files of the table; only for files of one of the sizes where some are given: no other can be equal."""
-    known: dict[str, set[str]] = {}
-    for row in table.rows:
-        size = _size(data_dir / row.path)
-        if size is not None and (sizes is None or size in sizes):
-            known.setdefault(file_sha256(data_dir / row.path), set()).add(row.label)
-    return known
+def _workspace(data_dir: Path) -> Workspace:
+    return Workspace(data_dir.absolute().parent)
 
 
-def _size(file: Path) -> int | None:
-    try:
-        return file.stat().st_size if file.is_file() else None
-    # What the table names may be no path at all; validation says so.
-    except (OSError, ValueError):
-        return None
+def _judged(item: _Candidate, labels: Sequence[str], known: KnownContent) -> _Content | Unusable | None:
+    """The content of a sample that can be added; None for what is known under the same label."""
+    label = item.sample.label
+    if label not in labels:
+        return Unusable(label_problem(label, labels))
+    same_bytes = known.labels_of_bytes(item.sample.sha256)
+    if same_bytes:
+        return _conflict(label, same_bytes, "content")
+    content = _read(item)
+    if isinstance(content, Unusable):
+        return content
+    # A copy in another file format is not added either: without its twin's group it could end up in another split.
+    same_picture = known.labels_of_picture(content.image)
+    return _conflict(label, same_picture, "picture") if same_picture else content
 
 
-def _conflict(sample: NewSample, labels: Sequence[str], known: dict[str, set[str]]) -> str:
-    if sample.label not in labels:
-        return label_problem(sample.label, labels)
-    others = sorted(known.get(sample.sha256, set()) - {sample.label})
-    return f"labelled {sample.label!r}, but the same content is known as {', '.join(map(repr, others))}" if others else ""
+def _conflict(label: str, known_as: set[str], what: str) -> Unusable | None:
+    others = sorted(known_as - {label})
+    return Unusable(f"labelled {label!r}, but the same {what} is known as {', '.join(map(repr, others))}") if others else None
 
 
-def _store(data_dir: Path, folder: str, item: _Candidate) -> str | Unusable:
-    """Writes a sample's file and returns its path relative to the data; the content decides name and extension."""
+def _read(item: _Candidate) -> _Content | Unusable:
     try:
         content = item.file.read_bytes()
     except OSError as error:
@@ -179,15 +203,4 @@ def _store(data_dir: Path, folder: str, item: _Candidate) -> str | Unusable:
     if hashlib.sha256(content).hexdigest() != item.sample.sha256:
         return Unusable("its bytes are not those that its name states")
     image = inspect_bytes(content)
-    if isinstance(image, Unusable):
-        return image
-    path = f"{folder}/{image.id[:_N_NAME_DIGITS]}{image.extension}"
-    _write_whole(data_dir / path, content)
-    return path
-
-
-def _write_whole(file: Path, content: bytes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    staging = file.with_name(f".{file.name}.new")
-    staging.write_bytes(content)
-    staging.replace(file)
+    return image if isinstance(image, Unusable) else _Content(content, image)

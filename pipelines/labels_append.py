@@ -9,28 +9,27 @@ from pathlib import Path
 
 from pipelines.dataset import DEFAULT_DOMAIN
 from pipelines.labels_table import OPTIONAL_COLUMNS
+from pipelines.staging import replace_file
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 Row = Mapping[str, str]
 
 
-def append_rows(table: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
+def append_rows(table: Path, columns: Sequence[str], rows: Sequence[Row], staging: Path) -> None:
     """Adds rows, and the columns that they need and the table lacks, to a table that `read_labels_table` reads.
 
     Args:
         table: `.csv` or `.parquet`.
         columns: Of the table, in its order.
         rows: Cells by column; a column that a row does not name stays empty.
+        staging: Folder outside of the data, on the same file system: for the new table until it is whole.
     """
     new_columns = [column for column in OPTIONAL_COLUMNS if column not in columns and any(_says_something(column, row) for row in rows)]
     if table.suffix.lower() == ".parquet":
         content = _longer_parquet(table, columns, new_columns, rows)
     else:
         content = _longer_csv(table.read_bytes(), [*columns, *new_columns], len(new_columns), rows)
-    # The name's dot keeps it out of sight of whoever lists the folder; the rename replaces the table at once or not at all.
-    staging = table.with_name(f".{table.name}.new")
-    staging.write_bytes(content)
-    staging.replace(table)
+    replace_file(table, content, staging)
 
 
 def _says_something(column: str, row: Row) -> bool:

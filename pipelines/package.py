@@ -20,7 +20,7 @@ from pipelines.config import LEARNING_SECTIONS, ProjectConfig
 from pipelines.core.bundle import BundleManifest, Golden, canonical_json, seal
 from pipelines.core.predict import Predictions, Predictor
 from pipelines.core.signals import random_projection
-from pipelines.dataset import Sample, read_samples
+from pipelines.dataset import Sample, read_sample, read_samples
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "scipy", "safetensors")
 # A golden near the decision boundary would turn red from rounding alone.
@@ -48,13 +48,17 @@ class PackageInputs:
 
 
 def package(inputs: PackageInputs, config: ProjectConfig, out: Path) -> None:
-    """Writes a sealed bundle into `out/bundle`; the same inputs give the same bundle id."""
+    """Writes a sealed bundle into `out/bundle`; the same inputs give the same bundle id.
+
+    Raises:
+        IntegrityError: A sample's file changed since it was listed.
+    """
     bundle = out / "bundle"
     bundle.mkdir()
     selected = read_selected(inputs.selected)
     manifest = _write_model(bundle, inputs, config, selected)
     test = _chosen(read_samples(inputs.samples, "test"), config.bundle.max_reference_samples)
-    raw = [(inputs.data / sample.path).read_bytes() for sample in test]
+    raw = [read_sample(inputs.data, sample) for sample in test]
     answers = Predictor.load(bundle, verify=False).predict(raw)
     _write_reference(bundle, test, answers, config.labels)
     _write_goldens(bundle, raw, answers, config.bundle.n_goldens, manifest)

@@ -2,7 +2,7 @@
 
 A sample's split is a hash of its own key and nothing else, so it never moves, whatever is added, removed or sorted anew. The key is
 its group where the labels table gives one, else its decoded pixels: copies of a picture, in another file format too, stay together.
-A split that the table states itself wins.
+A split that the table states itself wins. Of files with the same bytes one is a sample.
 
 What a rule on single samples cannot keep together is refused and named: one group, or one picture, in two of train, validation and
 test. That takes a picture that lies in two groups, or splits that the table states itself.
@@ -22,6 +22,7 @@ from pipelines.core.errors import DataError, Finding
 from pipelines.dataset import SPLITS, Split
 from pipelines.manifest import IMAGES, SAMPLE_COLUMNS, SAMPLES
 
+COPIES = "copies.csv"
 _USED: tuple[Split, ...] = ("train", "validation", "test")
 _NEEDED: tuple[Split, ...] = ("train", "test")
 
@@ -45,22 +46,33 @@ def split_of(key: str, section: SplitSection) -> Split:
 
 
 def assign_splits(manifest: Path, config: ProjectConfig, out: Path) -> None:
-    """Writes samples.csv with a split for every sample, in the manifest's order.
+    """Writes samples.csv with a split for every sample, in the manifest's order, and copies.csv with what was left out of it.
+
+    Of files with the same bytes the first in the table's order stays: a sample counts once, in the loss and in the gates.
 
     Args:
         manifest: Output of stage `manifest`.
         config: Its `labels` and `split` are used.
-        out: Gets samples.csv.
+        out: Gets samples.csv, and copies.csv: `path` and `copy_of`, the path that stays.
 
     Raises:
-        DataError: A class without a sample in train or in test, a group or a picture in two splits, or an unknown split in the table.
+        DataError: A class without a sample in train or in test, no sample at all in validation, a group or a picture in two splits, or an
+            unknown split in the table.
     """
     table = _keyed_samples(manifest)
     table["split"] = [_split(key, fixed, config.split) for key, fixed in zip(table["key"], table["split"], strict=True)]
     _refuse_unknown(table)
+    # Before copies are left out: one of them may be what tears a group.
     _refuse_torn(table)
-    _refuse_missing(table, config.labels)
-    table[list(SAMPLE_COLUMNS)].to_csv(out / SAMPLES, index=False, lineterminator="\n")
+    is_copy = table["id"].duplicated()
+    _refuse_missing(table[~is_copy], config.labels)
+    table.loc[~is_copy, list(SAMPLE_COLUMNS)].to_csv(out / SAMPLES, index=False, lineterminator="\n")
+    _copies(table, is_copy).to_csv(out / COPIES, index=False, lineterminator="\n")
+
+
+def _copies(table: pd.DataFrame, is_copy: pd.Series[bool]) -> pd.DataFrame:
+    first = table.groupby("id")["path"].transform("first")
+    return pd.DataFrame({"path": table["path"], "copy_of": first})[is_copy]
 
 
 def _split(key: str, fixed: str, section: SplitSection) -> str:
@@ -117,16 +129,23 @@ def _name(what: str, key: str) -> str:
 
 def _refuse_missing(table: pd.DataFrame, labels: Sequence[str]) -> None:
     counts = Counter(zip(table["label"], table["split"], strict=True))
-    findings = [Finding(label, _shortage(label, counts)) for label in labels if any(not counts.get((label, split)) for split in _NEEDED)]
-    if findings:
-        names = ", ".join(item.where for item in findings)
+    short = [label for label in labels if any(not counts.get((label, split)) for split in _NEEDED)]
+    no_validation = not any(counts.get((label, "validation")) for label in labels)
+    if short or no_validation:
+        missing = [f"{len(short)} of {len(labels)} classes without a sample in train or in test: {', '.join(short)}"] if short else []
+        missing += ["no sample in validation, of any class"] if no_validation else []
         raise DataError(
-            got=f"{len(findings)} of {len(labels)} classes without a sample in train or in test: {names}.",
-            allowed="at least one sample of every class in train and one in test.",
+            got=f"{'; '.join(missing)}.",
+            allowed="at least one sample of every class in train and one in test, and at least one sample in validation.",
             next_step="add samples of these classes (or more groups), or state splits in the column split of the labels table.",
-            findings=findings,
+            findings=[Finding(label, _shortage(label, counts)) for label in (labels if no_validation else short)],
         )
 
 
 def _shortage(label: str, counts: Mapping[tuple[str, str], int]) -> str:
     return "has " + ", ".join(f"{counts.get((label, split), 0)} in {split}" for split in SPLITS)
+
+
+def n_copies(out: Path) -> int:
+    """Rows of the labels table that this stage left out because another row has the same bytes."""
+    return len(pd.read_csv(out / COPIES))

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import JsonValue
 
 from pipelines.config import LEARNING_SECTIONS, ProjectConfig
-from pipelines.core.bundle import read_manifest
+from pipelines.core.bundle import file_sha256, read_manifest
 from pipelines.dataset import read_samples
 from pipelines.progress import Progress, silent
 from pipelines.store import StageOutput, StageStore
@@ -33,7 +33,7 @@ class Stages:
         return StageStore(self.workspace.store)
 
     def _section(self, *names: str) -> dict[str, Any]:
-        # Where weights lie on this machine is no part of what they are: their sha256 is in the key of `select`.
+        # Where weights lie on this machine is no part of what they are: their sha256 and description are in the key of `select`.
         return self.config.model_dump(mode="json", include=set(names), exclude={"backbone": {"weights"}})
 
     def manifest(self, dataset: str) -> StageOutput:
@@ -69,14 +69,14 @@ class Stages:
 
     def select(self) -> StageOutput:
         """Resolves the backbone."""
-        from pipelines.backbones import source_digest
+        from pipelines.backbones import source_description
 
         def make(out: Path) -> None:
             from pipelines.backbones import select_backbone, write_selected
 
             write_selected(select_backbone(self.config.backbone), out / "backbone.json")
 
-        key = {"weights": source_digest(self.config.backbone), **self._section("backbone")}
+        key = {"source": source_description(self.config.backbone), **self._section("backbone")}
         return self._store.run("select", key, "pipelines.backbones", make)
 
     def train(self, split: StageOutput, selected: StageOutput) -> StageOutput:
@@ -107,10 +107,12 @@ class Stages:
 
         def make(out: Path) -> None:
             from pipelines.package import PackageInputs, package
+            from pipelines.split import n_copies
 
-            lineage: dict[str, JsonValue] = {"dataset": dataset, "split": split.fingerprint, "train": trained.fingerprint}
+            # Contents, not fingerprints: these depend on the code, and a changed comment must not give another bundle.
+            lineage: dict[str, JsonValue] = {"dataset": dataset, "split": file_sha256(split.path / "samples.csv")}
             samples = read_samples(split.path / "samples.csv")
-            lineage["n_samples"] = len(samples)
+            lineage["n_samples"] = len(samples) + n_copies(split.path)  # rows of the labels table, copies included
             lineage["train_domains"] = dict(sorted(Counter(sample.domain for sample in samples if sample.split == "train").items()))
             inputs = PackageInputs(
                 trained=trained.path,

@@ -1,4 +1,4 @@
-"""Builds a folder beside its place and renames it in, so that a crash leaves nothing half done."""
+"""Builds a file or a folder elsewhere on its file system and renames it in, so that a crash leaves nothing half done."""
 
 from __future__ import annotations
 
@@ -26,6 +26,24 @@ def staged_folder(target: Path) -> Iterator[Path]:
         inner.rename(target)
     finally:
         shutil.rmtree(outer, ignore_errors=True)
+
+
+def replace_file(target: Path, content: bytes, staging: Path) -> None:
+    """Writes a file at once or not at all.
+
+    Args:
+        target: Its folder is made if it is missing.
+        content: All of it.
+        staging: Folder for the unfinished file, on the same file system; made if it is missing. A kill leaves the unfinished file here,
+            so it must not be a folder that is listed, tracked or shipped.
+    """
+    for folder in (target.parent, staging):
+        folder.mkdir(parents=True, exist_ok=True)
+    # A file inside of a private folder: a temporary file's own mode is closed to all other users, and would stay so.
+    with tempfile.TemporaryDirectory(prefix="file-", dir=staging) as private:
+        unfinished = Path(private) / target.name
+        unfinished.write_bytes(content)
+        unfinished.replace(target)
 
 
 def is_vacant(target: Path) -> bool:

@@ -1,7 +1,8 @@
 """The stage store: content-addressed outputs, so that finished work is never done twice and nothing stale is reused.
 
 A stage is a function `(staging directory) -> None`. Its output lives in `STORE/NAME/FINGERPRINT/`; the fingerprint covers its
-configuration, the digests of its inputs and the code that makes it. It is written beside its place and renamed in.
+configuration, the digests of its inputs and the code that makes it. It is written beside its place and renamed in. Whoever makes or
+removes an output holds its lock, so that two processes that want the same work do it once.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,9 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from pipelines.code_digest import code_digest
-from pipelines.core.bundle import canonical_json, install_directory
+from pipelines.core.bundle import canonical_json
+from pipelines.exclusive import exclusive, if_free, is_abandoned
+from pipelines.staging import staged_folder
 
 RECORD = "stage.json"
 
@@ -60,25 +62,36 @@ class StageStore:
         fingerprint = stage_fingerprint(name, key, module)
         target = self.root / name / fingerprint
         if not is_complete(target):
-            seconds = self._make(target, key, make)
-            return StageOutput(name, fingerprint, target, cached=False, seconds=seconds)
+            with exclusive(self._lock(name, fingerprint)):
+                if not is_complete(target):  # another process may have made it in the meantime
+                    return StageOutput(name, fingerprint, target, cached=False, seconds=self._make(target, key, make))
         seconds = json.loads((target / RECORD).read_bytes())["seconds"]
         return StageOutput(name, fingerprint, target, cached=True, seconds=seconds)
 
     def _make(self, target: Path, key: Mapping[str, JsonValue], make: Callable[[Path], None]) -> float:
+        self._sweep(target)
         if target.exists():  # files of it were lost: it cannot be trusted, and it can be made again
             shutil.rmtree(target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name[:12]}-", dir=target.parent))
         started = time.perf_counter()
-        try:
+        with staged_folder(target) as staging:
             make(staging)
             seconds = round(time.perf_counter() - started, 3)
             (staging / RECORD).write_bytes(canonical_json({"key": dict(key), "seconds": seconds, "files": _file_sizes(staging)}))
-            install_directory(staging, target)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
         return seconds
+
+    def _sweep(self, target: Path) -> None:
+        """Removes what killed processes left: all that was begun for `target`, whose lock is held, and old work whose lock is free."""
+        for staging in target.parent.glob(".*-*"):
+            fingerprint = staging.name[1:].rpartition("-")[0]
+            if fingerprint == target.name:
+                shutil.rmtree(staging, ignore_errors=True)
+            elif is_abandoned(staging):
+                with if_free(self._lock(target.parent.name, fingerprint)) as free:
+                    if free:
+                        shutil.rmtree(staging, ignore_errors=True)
+
+    def _lock(self, name: str, fingerprint: str) -> Path:
+        return self.root / ".locks" / f"{name}-{fingerprint}"
 
 
 def stage_fingerprint(name: str, key: Mapping[str, JsonValue], module: str) -> str:
@@ -88,8 +101,10 @@ def stage_fingerprint(name: str, key: Mapping[str, JsonValue], module: str) -> s
 
 def is_complete(output: Path) -> bool:
     """Whether a stage's output is there with every file at its recorded size."""
-    record = output / RECORD
-    return record.is_file() and json.loads(record.read_bytes())["files"] == _file_sizes(output)
+    try:
+        return bool(json.loads((output / RECORD).read_bytes())["files"] == _file_sizes(output))
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):  # never made, or being removed by the one who holds its lock
+        return False
 
 
 def _file_sizes(folder: Path) -> dict[str, JsonValue]:

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -14,8 +15,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.core.bundle import read_manifest, verify_files
-from pipelines.core.errors import RegraftError
+from pipelines.core.bundle import install_directory, read_manifest, verify_files
+from pipelines.core.errors import IntegrityError, RegraftError
+from pipelines.exclusive import exclusive, is_abandoned
 from serving.source_digest import own_root, shipped_sources, source_digest
 
 SERVICE = "serving.service:RegraftService"
@@ -34,6 +36,7 @@ REQUIREMENTS = (
     "torchvision",
 )
 _BUILD_SECONDS = 300
+_ASIDE = ".building-"
 # A process of its own: BentoML reads its home once per process and imports the service under the name of a package that is loaded here.
 _PROGRAM = "import bentoml, json, sys; bento = bentoml.build(**json.load(sys.stdin)); print(bento.path)"
 
@@ -56,7 +59,8 @@ class BentoBuild:
 def build_bento(bundle: Path, project: str, bentoml_home: Path, progress: Callable[[str], None] = lambda _: None) -> BentoBuild:
     """Builds a Bento without network, or returns the one that is there.
 
-    The version is the bundle's id and a digest of sources and library versions, so that a Bento is never reused with other code.
+    The version is the bundle's id and a digest of sources and library versions, so that a Bento is never reused with other code. It is
+    there in one step: a build that is killed leaves nothing under the final name.
 
     Args:
         bundle: Directory of a sealed bundle.
@@ -73,16 +77,57 @@ def build_bento(bundle: Path, project: str, bentoml_home: Path, progress: Callab
     code, requirements = source_digest(own_root()), pinned_requirements()
     made_from = hashlib.sha256("\n".join([code, *requirements]).encode()).hexdigest()
     tag = f"{project}:{identity}-{made_from[:8]}"
-    path = bentoml_home / "bentos" / tag.replace(":", "/")
-    if path.is_dir():
-        progress(f"Bento {tag} is there already")
-        return BentoBuild(tag, path, code)
-    progress(f"building Bento {tag}")
-    with tempfile.TemporaryDirectory(prefix="regraft-bento-") as folder:
+    build = BentoBuild(tag, bentoml_home / "bentos" / tag.replace(":", "/"), code)
+    with exclusive(bentoml_home / ".locks" / tag.replace(":", "-")):
+        if _is_intact(build, identity):
+            progress(f"Bento {tag} is there already")
+            return build
+        shutil.rmtree(build.path, ignore_errors=True)
+        progress(f"building Bento {tag}")
+        _build_aside(bundle, build, bentoml_home, requirements)
+    return build
+
+
+def _is_intact(build: BentoBuild, identity: str) -> bool:
+    """Whether a Bento is there whole: BentoML copies file by file, so a folder of the right name may be the start of one."""
+    source = build.path / "src"
+    parts = ("bento.yaml", "env/python/requirements.txt", "env/docker/Dockerfile")
+    if not all((build.path / part).is_file() for part in parts):
+        return False
+    try:
+        manifest, found = read_manifest(source / "bundle")
+        verify_files(source / "bundle", manifest)
+        return found == identity and source_digest(source) == build.code_digest
+    except (IntegrityError, OSError):  # it can be made again
+        return False
+
+
+def _build_aside(bundle: Path, build: BentoBuild, bentoml_home: Path, requirements: list[str]) -> None:
+    for left in bentoml_home.glob(f"{_ASIDE}*"):
+        if is_abandoned(left):
+            shutil.rmtree(left, ignore_errors=True)
+    # Beside the final place, so that the finished Bento can be renamed in.
+    with (
+        tempfile.TemporaryDirectory(prefix=_ASIDE, dir=bentoml_home) as aside,
+        tempfile.TemporaryDirectory(prefix="regraft-bento-") as folder,
+    ):
         context = Path(folder) / "context"
         _stage(bundle, context)
-        _run_build(_options(tag, context, requirements), bentoml_home, Path(folder))
-    return BentoBuild(tag, path, code)
+        _run_build(_options(build.tag, context, requirements), Path(aside), Path(folder))
+        finished = Path(aside) / build.path.relative_to(bentoml_home)
+        if not finished.is_dir():
+            raise _build_failed("left no Bento")
+        # BentoML builds in a folder that only its owner may read, and copies that mode; the folder above it has the usual one.
+        finished.chmod(stat.S_IMODE(finished.parent.stat().st_mode))
+        install_directory(finished, build.path)
+    _name_latest(build.path)
+
+
+def _name_latest(path: Path) -> None:
+    """Keeps BentoML's own note of the newest version, which `bentoml get NAME:latest` reads."""
+    beside = path.parent / f".latest-{path.name}"
+    beside.write_text(path.name, encoding="utf-8")
+    beside.replace(path.parent / "latest")
 
 
 def pinned_requirements() -> list[str]:
@@ -113,7 +158,6 @@ def _options(tag: str, context: Path, requirements: list[str]) -> dict[str, obje
 
 
 def _run_build(options: dict[str, object], bentoml_home: Path, folder: Path) -> None:
-    bentoml_home.mkdir(parents=True, exist_ok=True)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("BENTOML_", "PYTHON", "PIP_", "UV_"))},
         "BENTOML_HOME": str(bentoml_home.absolute()),

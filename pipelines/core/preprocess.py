@@ -7,6 +7,7 @@ Letters for shapes: b batch, c channels, h height, w width.
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -25,6 +26,9 @@ _RESAMPLING = {
 }
 # What the decoder may be asked to parse. PIL knows some 40 formats; each is attack surface of the endpoint.
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+# PIL raises all of these for damaged input. struct.error, which is no ValueError, and AttributeError come from EXIF with entries of
+# another type than their tag has: turning the image upright writes its EXIF anew.
+DECODER_ERRORS = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, AttributeError, MemoryError, struct.error)
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -83,8 +87,7 @@ def decode_image(data: bytes, spec: ImagePreprocess) -> Image.Image:
         raise
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(str(error).removesuffix("."), spec) from error
-    # PIL's decoders raise all of these for damaged input, SyntaxError and struct.error (a ValueError's cousin) included.
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, MemoryError) as error:
+    except DECODER_ERRORS as error:
         raise DataError(
             got=f"{len(data)} bytes that do not decode as an image ({type(error).__name__}).",
             allowed=f"a complete {', '.join(IMAGE_FORMATS)} file of at most {spec.max_pixels} pixels.",

@@ -55,6 +55,8 @@ def fine_tune(
 ) -> list[Epoch]:
     """Trains the head and the last blocks in place and leaves the weights of the best epoch, the start included.
 
+    With no blocks to train the probe's head stays as it is: the curve has epoch 0 alone.
+
     Args:
         network: Backbone and head, [b, c, h, w] -> logits [b, k].
         train: Training samples.
@@ -69,6 +71,8 @@ def fine_tune(
     Raises:
         DataError: The loss is not finite; names the samples of the batch.
     """
+    if method.n_upper_blocks == 0:
+        return [_measure(network, validation, number=0, train_loss=None)]
     with _deterministic():
         return _fine_tune(network, train, validation, method, seed, progress)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.preprocess import ImagePreprocess, decode_image, image_to_array
-from pipelines.dataset import Sample
+from pipelines.dataset import Sample, read_sample
 
 # Decoding costs more than the forward pass of a small backbone, so what fits is kept: 1.5 GB holds 2,600 images of 3 x 224 x 224.
 _CACHE_BYTES = 1_500_000_000
@@ -41,7 +41,12 @@ class SampleInputs:
         return len(self.samples)
 
     def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
-        """float32 [b, c, h, w] of the samples at these places."""
+        """float32 [b, c, h, w] of the samples at these places.
+
+        Raises:
+            DataError: One of the files does not decode.
+            IntegrityError: One of the files changed since it was listed.
+        """
         return np.stack([self._array(int(index)) for index in indices])
 
     def batches(self, size: int) -> Iterator[NDArray[np.float32]]:
@@ -52,7 +57,7 @@ class SampleInputs:
     def _array(self, index: int) -> NDArray[np.float32]:
         if index in self._kept:
             return self._kept[index]
-        data = (self.data / self.samples[index].path).read_bytes()
+        data = read_sample(self.data, self.samples[index])
         array = image_to_array(decode_image(data, self.preprocess), self.preprocess)
         if (len(self._kept) + 1) * array.nbytes <= _CACHE_BYTES:
             self._kept[index] = array

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.core.bundle import install_directory, read_manifest, verify_files
 from pipelines.core.errors import ConfigurationError, IntegrityError
+from pipelines.exclusive import exclusive
 from pipelines.versioning import git
 from pipelines.versioning.dataset import TrackedDirectory, parse_dvc_file
 from pipelines.versioning.dvc_repository import discard_damaged, fetch_objects, open_dvc, wait_for_dvc
@@ -37,8 +38,10 @@ def fetch_bundle(root: Path, project: str, version: str, target_dir: Path) -> Pa
     model = find_version(root, project, version)
     target = target_dir / model.bundle_id
     if not _is_intact(target, model):
-        shutil.rmtree(target, ignore_errors=True)
-        materialise(root, model, target)
+        with exclusive(root / ".dvc" / "tmp" / f"regraft-bundle-{model.bundle_id}.lock"):
+            if not _is_intact(target, model):  # another process may have brought it in the meantime
+                shutil.rmtree(target, ignore_errors=True)
+                materialise(root, model, target)
     return target
 
 
@@ -59,7 +62,10 @@ def materialise(root: Path, model: ModelVersion, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     name = f"{model.commit}:{BUNDLE_FILE}"
     tracked = parse_dvc_file(git.read_blobs(root, [name])[name], name)
-    staging = Path(tempfile.mkdtemp(prefix=f".{model.bundle_id}-", dir=target.parent))
+    # A folder inside of the private one: mkdtemp's own is closed to all other users, and would stay so.
+    outer = Path(tempfile.mkdtemp(prefix=f".{model.bundle_id}-", dir=target.parent))
+    staging = outer / model.bundle_id
+    staging.mkdir()
     try:
         with open_dvc(root) as repo:
             wait_for_dvc(root, lambda: _copy_verified(repo, tracked, model, staging))
@@ -71,7 +77,7 @@ def materialise(root: Path, model: ModelVersion, target: Path) -> None:
             next_step=f"{error.next_step} To put another version in production use `regraft rollback`.",
         ) from error
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        shutil.rmtree(outer, ignore_errors=True)
 
 
 def _copy_verified(repo: Repo, tracked: TrackedDirectory, model: ModelVersion, staging: Path) -> None:

@@ -150,13 +150,14 @@ def test_two_workspaces_do_not_see_each_others_data(stack: Stack, tmp_path: Path
             return sorted(item.name for item in client.read_deployments())
 
     other = make_workspace(tmp_path / "other")
-    assert deployments() == ["toy", "toy"]
+    before = deployments()  # other tests of this server may have left some too
+    assert "toy" in before
     with prefect_server(other, progress=_Steps()) as server:
         assert server.url != stack.server.url
         assert os.environ[API_URL] == server.url
         assert deployments() == []
         apply_environment(stack.workspace)
-        assert deployments() == ["toy", "toy"]
+        assert deployments() == before
         record = recorded_server(other)
     assert record is not None
     assert not is_alive(record)

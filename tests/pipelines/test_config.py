@@ -57,6 +57,14 @@ def test_all_errors_come_at_once_with_path_value_and_what_is_allowed(conf: Path)
         ({"backbone": {"kind": "timm", "name": "x"}}, "either weights .* or hub"),
         ({"backbone": {"kind": "timm", "name": "x", "hub": "a/b"}}, "hub needs revision"),
         ({"method": {"kind": "magic"}}, "does not match any of the expected tags: 'probe', 'lp_ft'"),
+        ({"data": {"labels_table": "/etc/labels.csv"}}, r"data\.labels_table: .*below data/.*got '/etc/labels\.csv'"),
+        ({"data": {"labels_table": "../labels.csv"}}, "below data/"),
+        ({"data": {"labels_table": "tables/../../labels.csv"}}, "below data/"),
+        ({"data": {"labels_table": "labels.xlsx"}}, r"ends in \.csv or \.parquet"),
+        ({"data": {"labels_table": ""}}, r"ends in \.csv or \.parquet"),
+        ({"serving": {"timeout_seconds": 241}}, r"serving\.timeout_seconds: .*less than or equal to 240"),
+        ({"serving": {"max_request_mb": 513}}, r"serving\.max_request_mb: .*less than or equal to 512"),
+        ({"serving": {"max_images_per_request": 10_001}}, r"serving\.max_images_per_request: .*10000"),
         ({"monitor": {"false_alarm_rate": 0.001, "n_permutations": 99}}, "n_permutations must be at least"),
     ],
 )
@@ -73,6 +81,31 @@ def test_overrides_pass_the_same_checks(conf: Path) -> None:
         load_config(conf, ["method.epochs"])
     with pytest.raises(ConfigurationError, match="project is no section"):
         load_config(conf, ["project.name=x"])
+
+
+def test_a_table_may_lie_deeper_in_the_data(conf: Path) -> None:
+    assert load_config(edit(conf, data={"labels_table": "tables/all.parquet"})).data.labels_table == "tables/all.parquet"
+
+
+def test_the_second_of_two_sections_is_refused(conf: Path) -> None:
+    """PyYAML would keep the weaker gates of the second without a word."""
+    before = conf.read_text().splitlines()
+    first = next(number for number, line in enumerate(before, start=1) if line.startswith("gates:"))
+    conf.write_text("\n".join([*before, "gates:", "  - kind: goldens", ""]))
+    with pytest.raises(ConfigurationError, match=rf"the key 'gates' is on line {first} and again on line {len(before) + 1}\."):
+        load_config(conf)
+
+
+@pytest.mark.parametrize("override", ["gates=[{kind: goldens}]", "gates.0.floor=0", "gates.0={kind: goldens}", " gates =[]"])
+def test_no_override_changes_a_gate(conf: Path, override: str) -> None:
+    with pytest.raises(ConfigurationError, match="gates: they are changed in the conf file, where git sees it"):
+        load_config(conf, [override])
+
+
+@pytest.mark.parametrize("value", ["[", "{a: 1, a: 2}", "2026-99-99", "'"])
+def test_an_override_that_is_no_yaml(conf: Path, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"--set method\.folds=.*: its value is no YAML \("):
+        load_config(conf, [f"method.folds={value}"])
 
 
 def test_weights_are_relative_to_the_workspace(conf: Path) -> None:

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import os
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pipelines.core.errors import ConfigurationError, DataError
 from pipelines.ingest import IngestSummary, NewSample, add_samples, ingest_folder, unknown_samples
 from pipelines.labels_table import read_labels_table
 from pipelines.manifest import build_manifest, read_problems
-from tests.pipelines.planted import as_csv, picture, project, tree, write_dataset, write_files
+from tests.pipelines.planted import add_line, as_csv, picture, project, tree, write_dataset, write_files
 
 
 @pytest.fixture
@@ -120,6 +126,107 @@ def test_a_crash_before_the_table_is_written_is_made_good(data: Path, raw: Path,
     assert len(read_labels_table(data / "labels.csv").rows) == 16
     assert add_samples(data, new, raw, project()) == IngestSummary(1, 0, ())
     assert len(list((data / "images" / "feedback").iterdir())) == 1
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from pathlib import Path
+from pipelines.ingest import NewSample, add_samples
+from tests.pipelines.planted import project
+
+n_left, whole = int(sys.argv[1]), pathlib.Path.replace
+
+def replace(self, target):
+    global n_left
+    n_left -= 1
+    if n_left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(self, target)
+
+pathlib.Path.replace = replace
+add_samples(Path("data"), [NewSample(digest, "ant", "lab") for digest in sys.argv[2:]], Path("raw"), project())
+"""
+
+
+@pytest.mark.parametrize("n_replaced", [0, 1, 2])
+def test_a_killed_process_leaves_nothing_unfinished_in_the_data(data: Path, raw: Path, n_replaced: int) -> None:
+    """Killed before the first file, before the second, before the table: DVC tracks whatever lies in data/, dotfiles too."""
+    before = tree(data)
+    contents = [picture(100), picture(101)]
+    digests = [keep(raw, content) for content in contents]
+    paths = os.pathsep.join([*sys.path, str(Path(__file__).parents[2])])
+    command = [sys.executable, "-c", KILLED, str(n_replaced), *digests]
+    killed = subprocess.run(command, cwd=data.parent, env={**os.environ, "PYTHONPATH": paths}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    finished = {f"images/feedback/{digest[:32]}.png": digest for digest in digests[:n_replaced]}
+    assert tree(data) == {**before, **finished}
+    unfinished = data.parent / ".regraft" / "tmp" / "ingest"
+    assert len([path for path in unfinished.rglob("*") if path.is_file()]) == 1
+    assert add_samples(data, [NewSample(digest, "ant", "lab") for digest in digests], raw, project()) == IngestSummary(2, 0, ())
+    assert len(read_labels_table(data / "labels.csv").rows) == 18
+    assert list(unfinished.iterdir()) == []
+
+
+def reencoded(content: bytes, file_format: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(content)).save(buffer, file_format, **({"lossless": True} if file_format == "WEBP" else {}))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("file_format", ["BMP", "TIFF", "WEBP"])
+def test_a_known_picture_in_another_format_under_another_label_is_not_added(data: Path, raw: Path, file_format: str) -> None:
+    before = tree(data)
+    digest = keep(raw, reencoded(picture(0), file_format))
+    summary = add_samples(data, [NewSample(digest, "bee")], raw, project())
+    assert [(item.where, item.problem) for item in summary.findings] == [
+        (f"raw input {digest[:32]}", "labelled 'bee', but the same picture is known as 'ant'")
+    ]
+    assert (summary.n_added, summary.n_known, tree(data)) == (0, 0, before)
+    assert unknown_samples(data, [NewSample(digest, "bee")], project(), raw) == []
+
+
+def test_a_known_picture_in_another_format_under_its_label_is_known(data: Path, raw: Path) -> None:
+    """Added without its twin's group, it could end up in another split, which every later run would refuse."""
+    before = tree(data)
+    new = [NewSample(keep(raw, reencoded(picture(0), "BMP")), "ant"), NewSample(keep(raw, picture(100)), "ant")]
+    assert unknown_samples(data, new, project(), raw) == new[1:]
+    assert add_samples(data, new[:1], raw, project()) == IngestSummary(0, 1, ())
+    assert tree(data) == before
+
+
+def test_copies_among_what_is_new(data: Path, raw: Path, tmp_path: Path) -> None:
+    contents = [(picture(100), "ant"), (reencoded(picture(100), "BMP"), "ant"), (reencoded(picture(100), "TIFF"), "bee")]
+    summary = add_samples(data, [NewSample(keep(raw, content), label) for content, label in contents], raw, project())
+    assert (summary.n_added, summary.n_known) == (1, 1)
+    assert [item.problem for item in summary.findings] == ["labelled 'bee', but the same picture is known as 'ant'"]
+    assert problems_of(data, tmp_path / "manifest") == []
+
+
+def test_a_copy_that_exif_turns_is_the_same_picture(data: Path, raw: Path) -> None:
+    """Its header states other sides than the picture has."""
+    buffer, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6  # rotate by 90 degrees clockwise to view
+    Image.open(io.BytesIO(picture(0))).transpose(Image.Transpose.ROTATE_90).save(buffer, "PNG", exif=exif)
+    summary = add_samples(data, [NewSample(keep(raw, buffer.getvalue()), "bee")], raw, project())
+    assert [item.problem for item in summary.findings] == ["labelled 'bee', but the same picture is known as 'ant'"]
+
+
+def test_files_that_cannot_be_read_hold_nothing_up(data: Path, raw: Path) -> None:
+    write_files(data, {"broken.png": b"no image", "short.png": picture(0)[:60]})
+    for path in ("broken.png", "short.png", "missing.png"):
+        add_line(data, f"{path},ant")
+    assert add_samples(data, [NewSample(keep(raw, picture(100)), "ant")], raw, project()) == IngestSummary(1, 0, ())
+
+
+def test_a_folder_with_known_pictures_in_another_format(data: Path, tmp_path: Path) -> None:
+    files = {"ant/1.bmp": reencoded(picture(0), "BMP"), "bee/2.bmp": reencoded(picture(2), "BMP"), "bee/3.png": picture(300)}
+    write_files(tmp_path / "more", files)
+    summary = ingest_folder(tmp_path / "more", data, project(), "default")
+    assert (summary.n_added, summary.n_known) == (1, 1)
+    assert [(item.where, item.problem) for item in summary.findings] == [
+        ("bee/2.bmp", "labelled 'bee', but the same picture is known as 'ant'")
+    ]
+    assert problems_of(data, tmp_path / "manifest") == []
 
 
 def test_two_at_once_lose_nothing(data: Path, raw: Path) -> None:

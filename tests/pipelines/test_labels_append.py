@@ -22,7 +22,7 @@ NEW = {"path": "new, ü.png", "label": "bee", "group": "", "domain": "lab", "arr
 def appended(folder: Path, content: bytes, rows: list[dict[str, str]]) -> bytes:
     table = folder / "labels.csv"
     table.write_bytes(content)
-    append_rows(table, read_labels_table(table).columns, rows)
+    append_rows(table, read_labels_table(table).columns, rows, folder / ".." / "staging")
     assert names_in(folder) == ["labels.csv"]
     return table.read_bytes()
 
@@ -59,7 +59,9 @@ def test_every_cell_survives(tmp_path_factory: pytest.TempPathFactory, old: list
     text = io.StringIO(newline="")
     csv.writer(text, quoting=csv.QUOTE_ALL).writerows([("path", "label"), *old])
     table.write_bytes(text.getvalue().encode())
-    append_rows(table, ["path", "label"], [{"path": path, "label": label, "group": group} for path, label, group in new])
+    append_rows(
+        table, ["path", "label"], [{"path": path, "label": label, "group": group} for path, label, group in new], table.parent / "staging"
+    )
     rows = [(row.path, row.label, row.group) for row in read_labels_table(table).rows]
     assert rows == [(path, label, "") for path, label in old] + new
 
@@ -68,7 +70,7 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
     table = tmp_path / "labels.parquet"
     columns = {"path": ["a"], "label": pyarrow.array([7]), "group": pyarrow.array(["g"]).dictionary_encode(), "weight": [0.5]}
     pyarrow.parquet.write_table(pyarrow.table(columns), table)
-    append_rows(table, list(columns), [{**NEW, "label": "8"}])
+    append_rows(table, list(columns), [{**NEW, "label": "8"}], tmp_path / "staging")
     content = pyarrow.parquet.ParquetFile(table).read()
     assert content.column_names == ["path", "label", "group", "weight", "domain", "arrival"]
     assert content.schema.field("label").type == pyarrow.int64()
@@ -85,6 +87,6 @@ def test_a_table_that_shares_its_bytes_with_a_cache_leaves_the_cache_alone(tmp_p
     (tmp_path / "cache").chmod(0o444)
     (tmp_path / "data").mkdir()
     os.link(tmp_path / "cache", tmp_path / "data" / "labels.csv")
-    append_rows(tmp_path / "data" / "labels.csv", ["path", "label"], [NEW])
+    append_rows(tmp_path / "data" / "labels.csv", ["path", "label"], [NEW], tmp_path / "staging")
     assert (tmp_path / "cache").read_bytes() == b"path,label\na.png,ant\n"
     assert len(read_labels_table(tmp_path / "data" / "labels.csv").rows) == 2

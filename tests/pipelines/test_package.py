@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pipelines.config import ProjectConfig
 from pipelines.core.bundle import MANIFEST, read_manifest, verify_files
 from pipelines.core.errors import DataError, IntegrityError
 from pipelines.core.predict import Predictor, check_goldens, read_goldens
-from pipelines.dataset import read_samples, write_samples
+from pipelines.dataset import Split, read_samples, write_samples
 from pipelines.evaluate import evaluate, expected_calibration_error
 from pipelines.package import PackageInputs, package
 from pipelines.training.train import train
@@ -180,6 +181,32 @@ def test_evaluation_counts_what_the_predictions_say(made: Made, tmp_path: Path) 
     assert content["accuracy"]["low"] < content["accuracy"]["value"] <= content["accuracy"]["high"]
     assert sum(map(sum, content["confusion"])) == len(rows)
     assert sum(content["confusion"][i][i] for i in range(len(LABELS))) == sum(correct)
+
+
+@pytest.mark.parametrize(("stage", "split"), [("train", "train"), ("train", "validation"), ("package", "test"), ("evaluate", "test")])
+@pytest.mark.parametrize("fault", ["changed", "gone"])
+def test_a_file_that_changed_since_it_was_listed_is_refused(made: Made, tmp_path: Path, stage: str, split: Split, fault: str) -> None:
+    data = Path(shutil.copytree(made.digits / "data", tmp_path / "data"))
+    samples = made.digits / "samples.csv"
+    sample = read_samples(samples, split)[3]
+    if fault == "changed":
+        # A sound image still: nothing but the hash could tell.
+        shutil.copyfile(data / read_samples(samples, split)[4].path, data / sample.path)
+    else:
+        (data / sample.path).unlink()
+    out = tmp_path / "out"
+    out.mkdir()
+    selected = made.root / "backbone.json"
+    inputs = PackageInputs(made.root / "train", made.root / "calibrate", selected, samples, data, {})
+    stages: dict[str, Callable[[], None]] = {
+        "train": lambda: train(samples, data, selected, made.config, out),
+        "package": lambda: package(inputs, made.config, out),
+        "evaluate": lambda: evaluate(made.bundle, samples, data, out),
+    }
+    message = "changed since it was listed" if fault == "changed" else r"cannot be read any more \(No such file or directory\)"
+    with pytest.raises(IntegrityError, match=f"the file {sample.path} of the data that {message}.*Next: run the command again"):
+        stages[stage]()
+    assert not (tmp_path / "out" / "predictions.csv").exists()
 
 
 def test_calibration_error_equals_a_slow_reference() -> None:

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from pipelines.answers import TestAnswers
 from pipelines.config import SplitSection
 from pipelines.core.errors import DataError
 from pipelines.dataset import read_samples
 from pipelines.manifest import IMAGE_COLUMNS, SAMPLE_COLUMNS, build_manifest
 from pipelines.split import assign_splits, split_of, unit_hash
-from tests.pipelines.planted import project, write_dataset
+from tests.pipelines.planted import add_line, project, write_dataset
 
 Row = tuple[str, str, str, str, str]
 
@@ -35,9 +36,11 @@ def manifest_of(folder: Path, rows: list[Row]) -> Path:
 
 
 def splits_of(rows: list[Row]) -> dict[str, str]:
-    # Two samples per label and split that are always there keep every class complete.
+    # One sample per label and split that is always there keeps every class complete.
     anchors = [
-        row(10_000 + 10 * k + n, label, split=split) for k, label in enumerate(("ant", "bee")) for n, split in enumerate(("train", "test"))
+        row(10_000 + 10 * k + n, label, split=split)
+        for k, label in enumerate(("ant", "bee"))
+        for n, split in enumerate(("train", "validation", "test"))
     ]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -143,11 +146,79 @@ def refused(tmp_path: Path, rows: list[Row]) -> DataError:
 
 def test_all_classes_that_fall_short_are_named(tmp_path: Path) -> None:
     error = refused(tmp_path, [row(1, "ant", split="train"), row(2, "bee", split="test"), row(3, "bee", split="holdout")])
-    assert error.got == "2 of 2 classes without a sample in train or in test: ant, bee."
+    assert error.got == "2 of 2 classes without a sample in train or in test: ant, bee; no sample in validation, of any class."
     assert [(item.where, item.problem) for item in error.findings] == [
         ("ant", "has 1 in train, 0 in validation, 0 in test, 0 in holdout"),
         ("bee", "has 0 in train, 0 in validation, 1 in test, 1 in holdout"),
     ]
+
+
+@pytest.mark.parametrize("in_validation", [(), ("ant",)])
+def test_one_validation_sample_of_any_class_is_needed(tmp_path: Path, in_validation: tuple[str, ...]) -> None:
+    """Temperature and best epoch are taken from it; not every class must be in it."""
+    needed = [(label, split) for label in ("ant", "bee") for split in ("train", "test")]
+    rows = [row(n, label, split=split) for n, (label, split) in enumerate([*needed, *((label, "validation") for label in in_validation)])]
+    if in_validation:
+        assign_splits(manifest_of(tmp_path, rows), project(), tmp_path)
+        return
+    error = refused(tmp_path, rows)
+    assert error.exit_code == 3
+    assert error.got == "no sample in validation, of any class."
+    assert "at least one sample in validation" in error.allowed
+    assert "column split" in error.next_step
+    assert [item.problem for item in error.findings] == ["has 1 in train, 0 in validation, 1 in test, 0 in holdout"] * 2
+
+
+def test_only_the_classes_that_fall_short_are_named_where_validation_has_samples(tmp_path: Path) -> None:
+    rows = [row(n, "ant", split=split) for n, split in enumerate(("train", "validation", "test"))]
+    assert [item.where for item in refused(tmp_path, [*rows, row(9, "bee", split="train")]).findings] == ["bee"]
+
+
+def test_files_with_the_same_bytes_are_one_sample(tmp_path: Path) -> None:
+    """The first of them in the table stays, so that no sample counts twice; from there to the answers of an evaluation."""
+    write_dataset(tmp_path / "data", n_per_label=30)
+    for name in ("manifest", "split"):
+        (tmp_path / name).mkdir()
+    build_manifest(tmp_path / "data", project(), tmp_path / "manifest")
+    assign_splits(tmp_path / "manifest", project(), tmp_path / "split")
+    without = read_samples(tmp_path / "split" / "samples.csv")
+    tested = next(sample for sample in without if sample.split == "test")
+    for number in range(2):
+        (tmp_path / "data" / f"copy {number}.png").write_bytes((tmp_path / "data" / tested.path).read_bytes())
+        add_line(tmp_path / "data", f"copy {number}.png,{tested.label}")
+    build_manifest(tmp_path / "data", project(), tmp_path / "manifest")
+    assert len(read_samples(tmp_path / "manifest" / "samples.csv")) == len(without) + 2
+    assign_splits(tmp_path / "manifest", project(), tmp_path / "split")
+    samples = read_samples(tmp_path / "split" / "samples.csv")
+    assert samples == without
+    copies = pd.read_csv(tmp_path / "split" / "copies.csv")
+    assert copies.to_dict("list") == {"path": ["copy 0.png", "copy 1.png"], "copy_of": [tested.path] * 2}
+    test = [sample for sample in samples if sample.split == "test"]
+    columns = [
+        np.array(column) for column in zip(*((sample.id, sample.domain, sample.label, sample.label) for sample in test), strict=True)
+    ]
+    assert TestAnswers(*columns, np.ones(len(test))).n == len(test)
+
+
+def test_a_copy_may_not_take_a_class_along(tmp_path: Path) -> None:
+    """Two files of one content are one sample: the class has none in test, whatever the copy's row says."""
+    anchors = [row(n, label, split=split) for n, (label, split) in enumerate([("ant", "train"), ("ant", "test"), ("ant", "validation")])]
+    manifest = manifest_of(tmp_path, [*anchors, row(8, "bee", split="train", pixels="x"), row(9, "bee", split="holdout", pixels="x")])
+    samples = pd.read_csv(manifest / "samples.csv", keep_default_na=False)
+    samples.loc[samples["path"].isin(["8.png", "9.png"]), ["id", "group"]] = "id8.png"
+    samples.to_csv(manifest / "samples.csv", index=False)
+    with pytest.raises(DataError, match="1 of 2 classes without a sample in train or in test: bee") as caught:
+        assign_splits(manifest, project(), tmp_path)
+    assert caught.value.findings[0].problem == "has 1 in train, 0 in validation, 0 in test, 0 in holdout"
+
+
+def test_a_copy_that_lies_in_another_split_is_refused_before_it_is_left_out(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path, [row(1, split="train", pixels="same"), row(2, split="test", pixels="same")])
+    samples = pd.read_csv(manifest / "samples.csv", keep_default_na=False)
+    samples["id"] = samples["group"] = "one"
+    samples.to_csv(manifest / "samples.csv", index=False)
+    with pytest.raises(DataError, match="more than one of train, validation and test"):
+        assign_splits(manifest, project(), tmp_path)
 
 
 def test_a_group_torn_by_the_table_is_refused(tmp_path: Path) -> None:

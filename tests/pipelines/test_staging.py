@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.staging import is_vacant, staged_folder
+from pipelines.staging import is_vacant, replace_file, staged_folder
 from tests.pipelines.planted import names_in
 
 
@@ -45,3 +45,22 @@ def test_vacancy(tmp_path: Path) -> None:
     assert is_vacant(tmp_path / "nothing")
     assert not is_vacant(tmp_path / "file")
     assert not is_vacant(tmp_path)
+
+
+def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "a.txt"
+    (tmp_path / "usual").write_bytes(b"")
+    for content in (b"old", b"new"):
+        replace_file(target, content, tmp_path / "staging")
+        assert target.read_bytes() == content
+    assert names_in(target.parent) == ["a.txt"]
+    assert names_in(tmp_path / "staging") == []
+    assert stat.S_IMODE(target.stat().st_mode) == stat.S_IMODE((tmp_path / "usual").stat().st_mode)
+
+
+def test_a_file_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path: Path) -> None:
+    (tmp_path / "a" / "inside").mkdir(parents=True)
+    with pytest.raises(OSError, match=r"directory"):
+        replace_file(tmp_path / "a", b"new", tmp_path / "staging")
+    assert names_in(tmp_path / "a") == ["inside"]
+    assert names_in(tmp_path / "staging") == []

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,95 @@ def test_kill_9_in_the_middle_leaves_no_output(tmp_path: Path) -> None:
     assert not list((tmp_path / "train").glob("*/" + RECORD))
     again = StageStore(tmp_path).run("train", {}, "pipelines.split", write_number)
     assert sorted(path.name for path in again.path.iterdir()) == ["number.txt", RECORD]
+
+
+SLOW_WORK = """
+import sys, time
+from pathlib import Path
+from pipelines.store import StageStore
+root, seconds = Path(sys.argv[1]), float(sys.argv[2])
+def work(out):
+    print("begun", flush=True)
+    time.sleep(seconds)
+    (out / "number.txt").write_text("1")
+output = StageStore(root).run("train", {}, "pipelines.progress", work)
+print("cached" if output.cached else "made", (output.path / "number.txt").read_text(), flush=True)
+"""
+
+
+def start_work(root: Path, seconds: float) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", SLOW_WORK, str(root), str(seconds)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def test_two_processes_that_want_the_same_do_it_once(tmp_path: Path) -> None:
+    first, second = start_work(tmp_path, 1), start_work(tmp_path, 1)
+    said = sorted((process.communicate(timeout=60)[0].split("\n") for process in (first, second)), key=len)
+    assert said == [["cached 1", ""], ["begun", "made 1", ""]]
+    assert (first.returncode, second.returncode) == (0, 0)
+
+
+def test_a_damaged_output_is_made_again_once_by_two_processes(tmp_path: Path) -> None:
+    """Neither removes what the other has just installed."""
+    path = StageStore(tmp_path).run("train", {}, "pipelines.progress", write_number).path
+    (path / "number.txt").unlink()
+    said = [process.communicate(timeout=60)[0] for process in [start_work(tmp_path, 0.5) for _ in range(2)]]
+    assert sorted(said) == ["begun\nmade 1\n", "cached 1\n"]
+    assert is_complete(path)
+
+
+def test_threads_of_one_process_wait_for_each_other_too(tmp_path: Path) -> None:
+    made: list[Path] = []
+
+    def make(out: Path) -> None:
+        time.sleep(0.2)
+        made.append(out)
+
+    with ThreadPoolExecutor(4) as pool:
+        outputs = list(pool.map(lambda _: StageStore(tmp_path).run("train", {}, "pipelines.progress", make), range(4)))
+    assert len(made) == 1
+    assert sorted(output.cached for output in outputs) == [False, True, True, True]
+
+
+def test_kill_9_leaves_no_lock_and_its_folder_is_swept(tmp_path: Path) -> None:
+    with start_work(tmp_path, 60) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.kill()
+    assert len(list((tmp_path / "train").iterdir())) == 1
+    output = StageStore(tmp_path).run("train", {}, "pipelines.progress", write_number)
+    assert list((tmp_path / "train").iterdir()) == [output.path]
+
+
+def test_old_folders_are_swept_unless_somebody_still_works_in_them(tmp_path: Path) -> None:
+    with start_work(tmp_path, 60) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        busy = next((tmp_path / "train").iterdir())
+        dead, young = (tmp_path / "train" / f".{'0' * 63}{number}-abc" for number in (1, 2))
+        for folder in (dead, young):
+            folder.mkdir()
+        for folder in (busy, dead):
+            os.utime(folder, (0, 0))
+        output = StageStore(tmp_path).run("train", {"other": 1}, "pipelines.progress", write_number)
+        assert set((tmp_path / "train").iterdir()) == {busy, young, output.path}
+        process.kill()
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027])
+def test_the_output_has_the_mode_that_the_umask_gives(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        path = StageStore(tmp_path).run("train", {}, "pipelines.split", write_number).path
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o777 & ~mask
+
+
+def test_an_unreadable_record_is_no_output(tmp_path: Path) -> None:
+    path = StageStore(tmp_path).run("train", {}, "pipelines.split", write_number).path
+    (path / RECORD).write_text("{")
+    assert not is_complete(path)
+    assert not StageStore(tmp_path).run("train", {}, "pipelines.split", write_number).cached
 
 
 def test_the_code_digest_follows_lazy_imports() -> None:

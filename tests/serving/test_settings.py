@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
+from pipelines.config import ServingSection
 from pipelines.core.errors import ConfigurationError
 from serving.settings import EndpointSettings, settings_from_environment
 
@@ -54,3 +56,21 @@ def test_sampling_needs_a_folder() -> None:
 def test_the_budget_holds_one_request() -> None:
     with pytest.raises(ConfigurationError, match="max_buffered_mb is 1; it must be at least max_request_mb, 16"):
         settings_from_environment({"REGRAFT_MAX_BUFFERED_MB": "1"})
+
+
+def _limits(model: type[BaseModel], name: str) -> dict[str, float]:
+    found = model.model_fields[name].metadata
+    return {sign: getattr(item, sign) for item in found for sign in ("ge", "gt", "le", "lt") if getattr(item, sign, None) is not None}
+
+
+def test_what_the_conf_file_allows_also_serves(tmp_path: Path) -> None:
+    """The two models state their limits apart; a value that passes `regraft check` must not fail when the endpoint starts."""
+    both = sorted(set(ServingSection.model_fields) & set(EndpointSettings.model_fields))
+    assert both == ["max_images_per_request", "max_request_mb", "sample_raw_frac", "timeout_seconds"]
+    for name in both:
+        section, settings = _limits(ServingSection, name), _limits(EndpointSettings, name)
+        assert "le" in section, name
+        assert section["le"] <= settings["le"], name
+        assert section.get("ge", section.get("gt", 0)) >= settings.get("ge", settings.get("gt", 0)), name
+    largest = {name: _limits(ServingSection, name)["le"] for name in both}
+    EndpointSettings.model_validate(ServingSection.model_validate(largest).model_dump(include=set(both)) | {"raw_dir": tmp_path})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -89,6 +90,42 @@ def test_damaged_images_never_raise_anything_else(place: int, damage: bytes, kin
     bad = good[:place] + damage + good[place + len(damage) :]
     with contextlib.suppress(DataError):
         decode_image(bad, GREY)
+
+
+def with_exif(kind: str) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F], exif[0x011A] = 6, "maker", 72.0  # orientation, a text, a fraction
+    exif.get_ifd(0x8769)[0x829A] = 0.01
+    return png(Image.fromarray(np.arange(300, dtype=np.uint8).reshape(15, 20)), kind, exif=exif)
+
+
+def test_one_changed_byte_of_exif_is_bad_data() -> None:
+    """Pillow writes the EXIF anew when it turns the image, and trips over entries of a type that their tag does not have."""
+    good = with_exif("JPEG")
+    assert decode_image(good, GREY).size == (15, 20)
+    errors = set()
+    for place in range(good.index(b"Exif"), good.index(b"maker")):
+        for value in range(13):
+            bad = bytearray(good)
+            bad[place] = value
+            try:
+                decode_image(bytes(bad), GREY)
+            except DataError as error:
+                errors.add(type(error.__cause__))
+    assert {struct.error, AttributeError} <= errors
+
+
+EXIF_FILES = {kind: with_exif(kind) for kind in ("JPEG", "TIFF", "PNG", "WEBP")}
+
+
+@settings(deadline=None, max_examples=300)
+@given(kind=st.sampled_from(sorted(EXIF_FILES)), changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=4))
+def test_damaged_exif_never_raises_anything_else(kind: str, changes: list[tuple[int, int]]) -> None:
+    bad = bytearray(EXIF_FILES[kind])
+    for place, value in changes:
+        bad[place % len(bad)] = value
+    with contextlib.suppress(DataError):
+        decode_image(bytes(bad), GREY)
 
 
 def test_a_truncated_image_is_refused() -> None:

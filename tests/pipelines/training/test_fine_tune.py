@@ -85,6 +85,15 @@ def test_a_ruinous_rate_leaves_the_start(digits_folder: Path) -> None:
     assert torch.equal(ruined[1].weight, network()[1].weight)
 
 
+def test_no_blocks_leave_the_probe_as_it_is(digits_folder: Path) -> None:
+    train, validation = inputs(digits_folder)
+    model = network()
+    curve = fine_tune(model, train, validation, method(n_upper_blocks=0, learning_rate=1.0), seed=0, progress=silent)
+    assert [epoch.number for epoch in curve] == [0]
+    assert curve == fine_tune(network(), train, validation, method(learning_rate=1e-9, epochs=1), seed=0, progress=silent)[:1]
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), network().state_dict().values(), strict=True))
+
+
 def test_a_loss_that_is_not_finite_names_the_batch(digits_folder: Path) -> None:
     train, validation = inputs(digits_folder)
     with pytest.raises(DataError, match=r"training loss of (nan|inf) in the batch with \d{4}\.png.*lower method.learning_rate"):
