@@ -92,15 +92,6 @@ def publish_picture(key: str, png: bytes, description: str | None = None) -> UUI
     return _create(ImageArtifact(key=key, image_url=address, description=description))
 
 
-def markdown_table(rows: Sequence[Mapping[str, JsonValue]]) -> str:
-    """A table in markdown, for text that has a table among other things; the columns are those of the first row."""
-    if not rows:
-        return ""
-    columns = list(rows[0])
-    lines = [columns, ["---"] * len(columns), *([str(_shown(row.get(name))) for name in columns] for row in rows)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines)
-
-
 def _publishes(key: str) -> bool:
     if not _KEY.fullmatch(key):
         raise RegraftError(

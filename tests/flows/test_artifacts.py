@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from flows.artifacts import markdown_table, publish_links, publish_markdown, publish_picture, publish_table
+from flows.artifacts import publish_links, publish_markdown, publish_picture, publish_table
 from pipelines.core.errors import RegraftError
 from tests.flows.conftest import CHECKOUT, Stack
 
@@ -51,12 +51,6 @@ def test_outside_a_run_prefect_is_not_imported() -> None:
     code = "import sys; from flows.artifacts import publish_markdown; publish_markdown('a', 'b'); print('prefect' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
-
-
-def test_a_table_in_markdown_keeps_its_cells_apart() -> None:
-    table = markdown_table([{"gate": "a|b", "p": 0.0123456}, {"gate": "two\nlines", "p": None}])
-    assert table.splitlines() == ["| gate | p |", "| --- | --- |", "| a\\|b | 0.01235 |", "| two lines |  |"]
-    assert markdown_table([]) == ""
 
 
 @pytest.mark.slow
