@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from pipelines.backbone_cards import load_shipped, shipped_cards
-from pipelines.config import Backbone, ShippedBackbone, TimmBackbone
+from pipelines.config import Backbone, BestOfBackbones, ShippedBackbone, SingleBackbone, TimmBackbone
 from pipelines.core.backbones import BackboneSpec, build_backbone
 from pipelines.core.bundle import canonical_json, file_sha256
 from pipelines.core.errors import ConfigurationError, IntegrityError
@@ -29,12 +29,17 @@ SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "backbones"
 
 
 class SelectedBackbone(BaseModel):
-    """A backbone that is ready to be loaded: what `backbone.json` holds."""
+    """A backbone that is ready to be loaded: what `backbone.json` holds.
+
+    Attributes:
+        candidate: Its place among the candidates of a `best_of` entry; 0 where the conf file names one backbone.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     spec: BackboneSpec
     preprocess: ImagePreprocess
+    candidate: Annotated[int, Field(ge=0)] = 0
 
 
 class WeightsDescription(BaseModel):
@@ -52,7 +57,7 @@ class WeightsDescription(BaseModel):
     licence: str | None = None
 
 
-def source_description(config: Backbone) -> dict[str, JsonValue]:
+def source_description(config: SingleBackbone) -> dict[str, JsonValue]:
     """All that decides what `select_backbone` resolves besides the conf entry, without importing torch and wherever the files lie.
 
     Returns:
@@ -72,7 +77,7 @@ def source_description(config: Backbone) -> dict[str, JsonValue]:
     return {**description.model_dump(mode="json"), "sha256": _verified_sha256(weights, description), "file": weights.name}
 
 
-def select_backbone(config: Backbone) -> SelectedBackbone:
+def select_backbone(config: SingleBackbone) -> SelectedBackbone:
     """Resolves a conf entry into an architecture and its preprocessing, once; the bundle stores both.
 
     Raises:
@@ -95,8 +100,18 @@ def select_backbone(config: Backbone) -> SelectedBackbone:
     return SelectedBackbone(spec=spec, preprocess=config.preprocess or _preprocess(config, description))
 
 
-def load_backbone(config: Backbone, selected: SelectedBackbone) -> nn.Module:
+def entry_of(config: Backbone, selected: SelectedBackbone) -> SingleBackbone:
+    """The conf entry that `selected` was made of."""
+    return config.candidates[selected.candidate] if isinstance(config, BestOfBackbones) else config
+
+
+def load_backbone(config: SingleBackbone, selected: SelectedBackbone, drop_path: float = 0.0) -> nn.Module:
     """Builds the selected architecture with its pretrained weights: [b, c, h, w] -> [b, d].
+
+    Args:
+        config: The conf entry.
+        selected: What stage `select` made of it.
+        drop_path: Stochastic depth while training, in [0, 1).
 
     Raises:
         IntegrityError: The weights do not match their sha256, or do not fit: the keys and shapes are named.

@@ -18,7 +18,7 @@ _HEADER = """# Configuration
 
 One YAML file in `conf/`. Unknown keys, missing keys, keys given twice and values out of range are errors, all reported at once. Any key but
 `gates` can be replaced for one run with `--set a.b=c`, which passes the same checks; gates are changed in the file, where git sees it.
-This page is made from the models in `pipelines/config.py`.
+This page is made from the models in `pipelines/config/`.
 """
 
 
@@ -51,7 +51,15 @@ def _summary(model: type[BaseModel]) -> str:
 
 
 def _meanings(model: type[BaseModel]) -> dict[str, str]:
-    _, _, attributes = (inspect.getdoc(model) or "").partition("Attributes:\n")
+    found: dict[str, str] = {}
+    for parent in reversed(model.__mro__):  # a method's section inherits keys that all trainings share
+        if issubclass(parent, BaseModel):
+            found |= _own_meanings(parent)
+    return found
+
+
+def _own_meanings(model: type[BaseModel]) -> dict[str, str]:
+    _, _, attributes = inspect.cleandoc(model.__doc__ or "").partition("Attributes:\n")
     found: dict[str, str] = {}
     for match in re.finditer(r"^ {4}([a-z_0-9, ]+): (.*(?:\n {8}.*)*)", attributes, flags=re.MULTILINE):
         for name in match.group(1).split(", "):

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from pipelines.backbones import SelectedBackbone, read_selected
 from pipelines.calibrate import read_temperature
-from pipelines.config import LEARNING_SECTIONS, ProjectConfig
+from pipelines.config import LEARNING_SECTIONS, MACHINE_PATHS, ProjectConfig
 from pipelines.core.bundle import BundleManifest, Golden, canonical_json, seal
 from pipelines.core.predict import Predictions, Predictor
 from pipelines.core.signals import random_projection
@@ -132,7 +132,7 @@ def _golden_indices(answers: Predictions, n_goldens: int) -> list[int]:
 def _write_documents(bundle: Path, inputs: PackageInputs, config: ProjectConfig, selected: SelectedBackbone) -> None:
     versions: dict[str, JsonValue] = {library: importlib.metadata.version(library) for library in _LIBRARIES}
     lineage: dict[str, JsonValue] = {**inputs.lineage, "seed": config.seed, "versions": versions}
-    lineage["config"] = config.model_dump(mode="json", include=set(LEARNING_SECTIONS), exclude={"backbone": {"weights"}})
+    lineage["config"] = config.model_dump(mode="json", include=set(LEARNING_SECTIONS), exclude=MACHINE_PATHS)
     lineage["backbone"] = selected.spec.model_dump(mode="json")
     (bundle / "lineage.json").write_bytes(canonical_json(lineage))
     (bundle / "card.md").write_text(_card(config, selected, inputs.lineage), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from pipelines.config import LEARNING_SECTIONS, ProjectConfig
+from pipelines.config import LEARNING_SECTIONS, MACHINE_PATHS, BestOfBackbones, ProjectConfig
 from pipelines.core.bundle import file_sha256, read_manifest
 from pipelines.dataset import read_samples
 from pipelines.progress import Progress, silent
-from pipelines.store import StageOutput, StageStore
+from pipelines.store import StageOutput, StageStore, stage_fingerprint
 from pipelines.workspace import Workspace
 
 
@@ -34,7 +35,7 @@ class Stages:
 
     def _section(self, *names: str) -> dict[str, Any]:
         # Where weights lie on this machine is no part of what they are: their sha256 and description are in the key of `select`.
-        return self.config.model_dump(mode="json", include=set(names), exclude={"backbone": {"weights"}})
+        return self.config.model_dump(mode="json", include=set(names), exclude=MACHINE_PATHS)
 
     def manifest(self, dataset: str) -> StageOutput:
         """Reads the labels table and every file of the dataset version `dataset`, once."""
@@ -74,21 +75,32 @@ class Stages:
         def make(out: Path) -> None:
             from pipelines.backbones import select_backbone, write_selected
 
-            write_selected(select_backbone(self.config.backbone), out / "backbone.json")
+            if isinstance(backbone, BestOfBackbones):
+                raise NotImplementedError
+            write_selected(select_backbone(backbone), out / "backbone.json")
 
-        key = {"source": source_description(self.config.backbone), **self._section("backbone")}
+        backbone = self.config.backbone
+        if isinstance(backbone, BestOfBackbones):
+            raise NotImplementedError
+        key = {"source": source_description(backbone), **self._section("backbone")}
         return self._store.run("select", key, "pipelines.backbones", make)
 
     def train(self, split: StageOutput, selected: StageOutput) -> StageOutput:
         """Trains by the configured method."""
 
         def make(out: Path) -> None:
-            from pipelines.training.train import train
+            from pipelines.training.train import KeptFolders, train
 
-            train(split.path / "samples.csv", self.workspace.data, selected.path / "backbone.json", self.config, out, self.progress)
+            kept = KeptFolders(self.workspace.features, checkpoints)
+            train(split.path / "samples.csv", self.workspace.data, selected.path / "backbone.json", self.config, kept, out, self.progress)
 
-        key = {"split": split.fingerprint, "select": selected.fingerprint, **self._section("labels", "method", "device", "seed")}
-        return self._store.run("train", key, "pipelines.training.train", make)
+        sections = self._section("labels", "labels_per_sample", "method", "device", "compute", "seed")
+        key = {"split": split.fingerprint, "select": selected.fingerprint, **sections}
+        # Under the training's own name: what another training left is never gone on with.
+        checkpoints = self.workspace.checkpoints / stage_fingerprint("train", key, "pipelines.training.train")
+        trained = self._store.run("train", key, "pipelines.training.train", make)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        return trained
 
     def calibrate(self, trained: StageOutput) -> StageOutput:
         """Fits the temperature."""

@@ -62,6 +62,16 @@ class Workspace:
         return self.state / "store"
 
     @property
+    def features(self) -> Path:
+        """Features of samples under pretrained backbones, kept between runs."""
+        return self.state / "features"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Of trainings that are not finished, a folder for each."""
+        return self.state / "checkpoints"
+
+    @property
     def reports(self) -> Path:
         """HTML reports: `reports/runs/ID/`, `reports/monitor/ID/`."""
         return self.state / "reports"

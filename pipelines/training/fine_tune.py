@@ -90,7 +90,7 @@ def _fine_tune(
         best_number = best_epoch(curve)
         if best_number == number:
             best = copy.deepcopy(network.state_dict())
-        if number - best_number >= method.early_stopping_epochs:
+        if method.early_stopping_epochs is not None and number - best_number >= method.early_stopping_epochs:
             progress("fine-tuning", method.epochs, method.epochs)
             break
     network.load_state_dict(best)
@@ -130,7 +130,7 @@ def _optimization(
     backbone, head = network[0], network[1]
     for parameter in network.parameters():
         parameter.requires_grad_(False)
-    groups = [list(head.parameters()), *trainable_groups(backbone, method.n_upper_blocks)]
+    groups = [list(head.parameters()), *trainable_groups(backbone, method.n_upper_blocks or 0)]
     settings = []
     for depth, parameters in enumerate(groups):
         rate = method.learning_rate * method.layer_decay**depth
@@ -169,7 +169,7 @@ def _train_epoch(
     for start in range(0, len(order), method.batch_size):
         chosen = order[start : start + method.batch_size]
         batch = torch.from_numpy(train.batch(chosen)).to(device)
-        if method.augment == "shift_scale_rotate":
+        if method.augment.policy == "shift_scale_rotate":
             batch = shift_scale_rotate(batch, augmentation)
         targets = torch.from_numpy(train.targets[chosen]).to(device)
         loss = functional.cross_entropy(network(batch), targets, label_smoothing=method.label_smoothing)

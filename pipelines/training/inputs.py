@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,19 +24,26 @@ class SampleInputs:
     Letters for shapes: n samples, b batch, c channels, h height, w width.
 
     Attributes:
-        targets: int64 [n], index of each sample's label.
+        labels_per_sample: `many`: a sample's label names any number of labels with | between them, or none.
+        targets: One label a sample: int64 [n], its index. Many: float32 [n, k], 1 where the sample has the label.
     """
 
     samples: Sequence[Sample]
     data: Path
     preprocess: ImagePreprocess
     labels: Sequence[str]
-    targets: NDArray[np.int64] = field(init=False)
+    labels_per_sample: Literal["one", "many"] = "one"
+    targets: NDArray[Any] = field(init=False)
     _kept: dict[int, NDArray[np.float32]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        index = {label: position for position, label in enumerate(self.labels)}
-        self.targets = np.array([index[sample.label] for sample in self.samples], dtype=np.int64)
+        named = [sample.label for sample in self.samples]
+        if self.labels_per_sample == "one":
+            index = {label: position for position, label in enumerate(self.labels)}
+            self.targets = np.array([index[label] for label in named], dtype=np.int64)
+        else:
+            rows = [[label in text.split("|") for label in self.labels] for text in named]
+            self.targets = np.array(rows, dtype=np.float32).reshape(len(named), len(self.labels))
 
     def __len__(self) -> int:
         return len(self.samples)

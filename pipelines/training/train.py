@@ -1,35 +1,57 @@
 """Stage `train`: grafts a backbone onto the training split by the configured method.
 
-Writes `weights.safetensors` (backbone.* and head.*), `validation.safetensors` (logits and targets) and `training.json`
-(what was tried, with curves). Nothing in them depends on time.
+weights.safetensors      backbone.* and head.*
+validation.safetensors   `logits` [n, k] and `targets` of the validation split
+training.json            what was tried and chosen, with curves; nothing in it depends on time
+costs.json               seconds that each part took
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from pipelines.backbones import load_backbone, read_selected
-from pipelines.config import LpFtMethod, ProbeMethod, ProjectConfig
+from pipelines.backbones import entry_of, load_backbone, read_selected
+from pipelines.config import ProjectConfig
 from pipelines.core.bundle import canonical_json
 from pipelines.core.errors import ConfigurationError
-from pipelines.core.heads import build_head
 from pipelines.dataset import Sample, Split, read_samples
 from pipelines.progress import Progress, silent
-from pipelines.training.features import embed
-from pipelines.training.fine_tune import best_epoch, fine_tune
+from pipelines.training.features import cached_features, embed
+from pipelines.training.fine_tuning import train_lp_ft
 from pipelines.training.inputs import SampleInputs
-from pipelines.training.probe import Probe, fit_probe
+from pipelines.training.linear import train_probe
+from pipelines.training.material import Material, Trained
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+# The second argument is the method's own section of the configuration.
+Method = Callable[[Material, Any], Trained]
+METHODS: dict[str, Method] = {"probe": train_probe, "lp_ft": train_lp_ft}
 
-def train(samples: Path, data: Path, selected: Path, config: ProjectConfig, out: Path, progress: Progress = silent) -> None:
+
+@dataclass(frozen=True)
+class KeptFolders:
+    """Folders that outlive a run and may be deleted at any time: the result is the same with and without what is in them.
+
+    Attributes:
+        features: Features of pretrained backbones, of all runs.
+        checkpoints: Of this very training.
+    """
+
+    features: Path
+    checkpoints: Path
+
+
+def train(
+    samples: Path, data: Path, selected: Path, config: ProjectConfig, kept: KeptFolders, out: Path, progress: Progress = silent
+) -> None:
     """Trains on the training split, chooses on the validation split.
 
     Args:
@@ -37,67 +59,48 @@ def train(samples: Path, data: Path, selected: Path, config: ProjectConfig, out:
         data: The folder that sample paths are relative to.
         selected: `backbone.json` of stage `select`.
         config: The project's.
+        kept: Where what is cheap to repeat is kept.
         out: Empty directory.
         progress: Told after every batch of features and every epoch.
     """
     import safetensors.torch
 
+    material = gather(samples, data, selected, config, kept, progress)
+    trained = METHODS[config.method.kind](material, config.method)
+    logits = embed(trained.network, material.validation)
+    safetensors.torch.save_file(_named_tensors(trained.network), out / "weights.safetensors")
+    _save_validation(logits, material.validation, out / "validation.safetensors")
+    (out / "training.json").write_bytes(canonical_json(trained.record))
+    costs: dict[str, JsonValue] = dict(trained.costs_seconds)
+    (out / "costs.json").write_bytes(canonical_json(costs))
+
+
+def gather(samples: Path, data: Path, selected: Path, config: ProjectConfig, kept: KeptFolders, progress: Progress) -> Material:
+    """What the methods work with, from what the stages before wrote."""
     choice = read_selected(selected)
-    backbone = load_backbone(config.backbone, choice).to(_device(config))
-    inputs = {split: SampleInputs(_ordered(samples, split), data, choice.preprocess, config.labels) for split in _USED_SPLITS}
-    network, record = METHODS[config.method.kind](backbone, inputs["train"], inputs["validation"], config, progress)
-    logits = embed(network, inputs["validation"])
-    safetensors.torch.save_file(_named_tensors(network), out / "weights.safetensors")
-    _save_validation(logits, inputs["validation"], out / "validation.safetensors")
-    (out / "training.json").write_bytes(canonical_json(record))
+    device = _device(config)
+
+    def fresh_backbone(drop_path: float) -> nn.Module:
+        return load_backbone(entry_of(config.backbone, choice), choice, drop_path).to(device)
+
+    def inputs(split: Split) -> SampleInputs:
+        return SampleInputs(_ordered(samples, split), data, choice.preprocess, config.labels, config.labels_per_sample)
+
+    return Material(
+        fresh_backbone=fresh_backbone,
+        selected=choice,
+        train=inputs("train"),
+        validation=inputs("validation"),
+        config=config,
+        features=cached_features(lambda: fresh_backbone(0.0), choice, config, kept.features, progress),
+        checkpoints=kept.checkpoints,
+        progress=progress,
+    )
 
 
 def _ordered(samples: Path, split: Split) -> list[Sample]:
     # By id: the same samples give the same weights in whatever order the labels came in.
     return sorted(read_samples(samples, split), key=lambda sample: sample.id)
-
-
-_USED_SPLITS: tuple[Split, ...] = ("train", "validation")
-
-
-def _train_probe(
-    backbone: nn.Module, train_inputs: SampleInputs, validation: SampleInputs, config: ProjectConfig, progress: Progress
-) -> tuple[nn.Sequential, dict[str, JsonValue]]:
-    method = config.method.probe if isinstance(config.method, LpFtMethod) else config.method
-    features = embed(backbone, train_inputs, progress, "features")
-    probe = fit_probe(features, train_inputs.targets, len(config.labels), method, config.seed)
-    return _with_head(backbone, probe), {"method": "probe", "n_train": len(train_inputs), "probe": _probe_record(probe, method)}
-
-
-def _train_lp_ft(
-    backbone: nn.Module, train_inputs: SampleInputs, validation: SampleInputs, config: ProjectConfig, progress: Progress
-) -> tuple[nn.Sequential, dict[str, JsonValue]]:
-    network, record = _train_probe(backbone, train_inputs, validation, config, progress)
-    if not isinstance(config.method, LpFtMethod):
-        raise TypeError(f"method lp_ft was given the configuration of {config.method.kind}")
-    curve = fine_tune(network, train_inputs, validation, config.method, config.seed, progress)
-    rows: list[JsonValue] = [dict(epoch.as_row()) for epoch in curve]
-    return network, record | {"method": "lp_ft", "curve": rows, "best_epoch": best_epoch(curve)}
-
-
-Method = Callable[["nn.Module", SampleInputs, SampleInputs, ProjectConfig, Progress], "tuple[nn.Sequential, dict[str, JsonValue]]"]
-METHODS: dict[str, Method] = {"probe": _train_probe, "lp_ft": _train_lp_ft}
-
-
-def _with_head(backbone: nn.Module, probe: Probe) -> nn.Sequential:
-    import torch
-    from torch import nn
-
-    head = build_head(probe.weight.shape[1], probe.weight.shape[0])
-    head.load_state_dict({"weight": torch.from_numpy(probe.weight), "bias": torch.from_numpy(probe.bias)})
-    return nn.Sequential(backbone, head.to(next(backbone.parameters()).device))
-
-
-def _probe_record(probe: Probe, method: ProbeMethod) -> dict[str, JsonValue]:
-    losses: list[JsonValue] = [
-        {"strength": strength, "log_loss": loss} for strength, loss in zip(method.strengths, probe.cross_validation, strict=True)
-    ]
-    return {"strength": probe.strength, "cross_validation": losses}
 
 
 def _named_tensors(network: nn.Sequential) -> dict[str, torch.Tensor]:

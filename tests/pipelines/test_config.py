@@ -56,7 +56,10 @@ def test_all_errors_come_at_once_with_path_value_and_what_is_allowed(conf: Path)
         ({"gates": [{"kind": "beats_champion"}]}, "gates.0.beats_champion.without_champion: field required"),
         ({"backbone": {"kind": "timm", "name": "x"}}, "either weights .* or hub"),
         ({"backbone": {"kind": "timm", "name": "x", "hub": "a/b"}}, "hub needs revision"),
-        ({"method": {"kind": "magic"}}, "does not match any of the expected tags: 'probe', 'lp_ft'"),
+        (
+            {"method": {"kind": "magic"}},
+            "does not match any of the expected tags: 'auto', 'probe', 'prototype', 'fine_tune', 'lp_ft', 'gradual', 'scratch'",
+        ),
         ({"data": {"labels_table": "/etc/labels.csv"}}, r"data\.labels_table: .*below data/.*got '/etc/labels\.csv'"),
         ({"data": {"labels_table": "../labels.csv"}}, "below data/"),
         ({"data": {"labels_table": "tables/../../labels.csv"}}, "below data/"),

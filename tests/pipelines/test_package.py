@@ -19,7 +19,7 @@ from pipelines.core.predict import Predictor, check_goldens, read_goldens
 from pipelines.dataset import Split, read_samples, write_samples
 from pipelines.evaluate import evaluate, expected_calibration_error
 from pipelines.package import PackageInputs, package
-from pipelines.training.train import train
+from pipelines.training.train import KeptFolders, train
 from tests.pipelines.conftest import LABELS, tiny_config
 
 
@@ -39,7 +39,14 @@ def make(root: Path, weights: Path, digits: Path) -> Made:
     for stage in ("train", "calibrate", "package"):
         (root / stage).mkdir()
     write_selected(select_backbone(config.backbone), root / "backbone.json")
-    train(digits / "samples.csv", digits / "data", root / "backbone.json", config, root / "train")
+    train(
+        digits / "samples.csv",
+        digits / "data",
+        root / "backbone.json",
+        config,
+        KeptFolders(root / "features", root / "checkpoints"),
+        root / "train",
+    )
     calibrate(root / "train", root / "calibrate")
     lineage = {"dataset": "0" * 32, "train_domains": {"default": 120}, "n_samples": 240}
     inputs = PackageInputs(root / "train", root / "calibrate", root / "backbone.json", digits / "samples.csv", digits / "data", lineage)
@@ -65,7 +72,14 @@ def test_the_same_inputs_give_the_same_bundle_bit_for_bit(made: Made, tmp_path: 
 def test_the_order_of_the_labels_table_does_not_matter(made: Made, tmp_path: Path) -> None:
     samples = read_samples(made.digits / "samples.csv")
     write_samples(reversed(samples), tmp_path / "samples.csv")
-    train(tmp_path / "samples.csv", made.digits / "data", made.root / "backbone.json", made.config, tmp_path)
+    train(
+        tmp_path / "samples.csv",
+        made.digits / "data",
+        made.root / "backbone.json",
+        made.config,
+        KeptFolders(tmp_path / "f", tmp_path / "c"),
+        tmp_path,
+    )
     assert (tmp_path / "weights.safetensors").read_bytes() == (made.root / "train" / "weights.safetensors").read_bytes()
 
 
@@ -199,7 +213,7 @@ def test_a_file_that_changed_since_it_was_listed_is_refused(made: Made, tmp_path
     selected = made.root / "backbone.json"
     inputs = PackageInputs(made.root / "train", made.root / "calibrate", selected, samples, data, {})
     stages: dict[str, Callable[[], None]] = {
-        "train": lambda: train(samples, data, selected, made.config, out),
+        "train": lambda: train(samples, data, selected, made.config, KeptFolders(out / "f", out / "c"), out),
         "package": lambda: package(inputs, made.config, out),
         "evaluate": lambda: evaluate(made.bundle, samples, data, out),
     }

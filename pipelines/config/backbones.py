@@ -1,0 +1,77 @@
+"""Where a pretrained backbone comes from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipelines.config.section import Section
+from pipelines.core.preprocess import ImagePreprocess
+
+
+class ShippedBackbone(Section):
+    """A backbone that comes with the project, in `backbones/`."""
+
+    kind: Literal["shipped"]
+    name: str = "omniglot_resnet"
+
+
+class TimmBackbone(Section):
+    """A backbone of timm, from a local safetensors file or from the Hub.
+
+    Attributes:
+        name: timm's name of the architecture, for example `mobilenetv2_100`.
+        weights: A safetensors file, its path relative to the workspace; a JSON file of the same stem beside it may state mean, std,
+            input_size, crop_pct, pad_type, sha256, licence.
+        sha256: Of `weights`; needed where no JSON file beside it states it.
+        hub: Repository on the Hugging Face Hub, for example `timm/resnet18.a1_in1k`; needs `revision`, a full commit id.
+        in_channels: 1 sums the first layer's filters over the colours, as timm does.
+        model_args: Arguments of timm's constructor, for example `{pad_type: same}`.
+        preprocess: Replaces what the weights' own description says.
+    """
+
+    kind: Literal["timm"]
+    name: str
+    weights: Path | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    hub: str | None = None
+    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
+    in_channels: Literal[1, 3] = 3
+    model_args: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    preprocess: ImagePreprocess | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TimmBackbone:
+        if (self.weights is None) == (self.hub is None):
+            raise ValueError("give either weights (a safetensors file) or hub (a repository) with revision (a full commit id)")
+        if self.hub is not None and self.revision is None:
+            raise ValueError("hub needs revision, a full commit id of 40 hex digits: a branch name may change under you")
+        return self
+
+
+SingleBackbone = Annotated[ShippedBackbone | TimmBackbone, Field(discriminator="kind")]
+
+
+class BestOfBackbones(Section):
+    """The best of several backbones for this very data, chosen on the training and validation splits.
+
+    Attributes:
+        candidates: At least two, no two the same.
+        n_probed: How many of the best by transferability (LogME and H-score of their features, no training) are probed.
+    """
+
+    kind: Literal["best_of"]
+    candidates: Annotated[tuple[SingleBackbone, ...], Field(min_length=2)]
+    n_probed: Annotated[int, Field(ge=1)] = 2
+
+    @model_validator(mode="after")
+    def _no_duplicates(self) -> BestOfBackbones:
+        doubles = {entry.name for number, entry in enumerate(self.candidates) if entry in self.candidates[:number]}
+        if doubles:
+            raise ValueError(f"candidates are listed twice: {', '.join(sorted(doubles))}")
+        return self
+
+
+Backbone = Annotated[ShippedBackbone | TimmBackbone | BestOfBackbones, Field(discriminator="kind")]

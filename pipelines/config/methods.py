@@ -1,0 +1,186 @@
+"""How knowledge is transferred: one section for each row of the table of methods."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipelines.config.section import Fraction, Positive, Section
+
+
+class ProbeMethod(Section):
+    """A linear probe on frozen features: multinomial logistic regression.
+
+    Attributes:
+        strengths: Inverse L2 strengths (scikit-learn's C) to choose from by cross-validation on the training split.
+        folds: Of that cross-validation.
+        class_weights: `balanced` counts each class as much as any other, however few samples it has.
+    """
+
+    kind: Literal["probe"] = "probe"
+    strengths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.01, 0.1, 1.0, 10.0)
+    folds: Annotated[int, Field(ge=2)] = 3
+    class_weights: Literal["none", "balanced"] = "none"
+
+
+class PrototypeMethod(Section):
+    """Each class is the mean of its features, for a few shots a class (Snell et al. 2017, https://arxiv.org/abs/1703.05175)."""
+
+    kind: Literal["prototype"]
+
+
+class AugmentSection(Section):
+    """Random changes of training images that leave their label true.
+
+    Attributes:
+        policy: `shift_scale_rotate` moves, scales and turns a little; `rand_augment` draws from a list that includes brightness and
+            contrast (Cubuk et al. 2019, https://arxiv.org/abs/1909.13719); `none`.
+        magnitude: Of rand_augment, in [0, 1].
+        n_operations: Of rand_augment, drawn for each image.
+        flips: `auto` flips in the directions that the probe does not mind on validation images: a flipped digit is another digit.
+        mixup_alpha: Blends pairs of images and labels (Zhang et al. 2017, https://arxiv.org/abs/1710.09412); 0 is off.
+        cutmix_alpha: Pastes a rectangle of another image (Yun et al. 2019, https://arxiv.org/abs/1905.04899); 0 is off. With both on, each
+            batch gets one of them.
+    """
+
+    policy: Literal["none", "shift_scale_rotate", "rand_augment"] = "shift_scale_rotate"
+    magnitude: Fraction = 0.3
+    n_operations: Annotated[int, Field(ge=1, le=8)] = 2
+    flips: Literal["auto", "none", "horizontal", "vertical", "both"] = "none"
+    mixup_alpha: Annotated[float, Field(ge=0)] = 0.0
+    cutmix_alpha: Annotated[float, Field(ge=0)] = 0.0
+
+    @property
+    def changes_pixels(self) -> bool:
+        """Whether an image differs from epoch to epoch, so that nothing computed from it can be kept."""
+        return self.policy != "none" or self.flips != "none" or self.mixup_alpha > 0 or self.cutmix_alpha > 0
+
+
+class Recipe(Section):
+    """What all trainings by gradient share.
+
+    Attributes:
+        n_upper_blocks: How many of the last blocks are trained, and the head with them, as timm divides the architecture; 0 is the head
+            alone, nothing is all of them.
+        batch_size: Samples for one step of the optimiser, over all processes; memory decides into how many parts a step is cut.
+        learning_rate: Peak, of the head; each block below has `layer_decay` times that of the one above.
+        weight_decay: AdamW's; norms and biases are spared.
+        warmup_frac: Share of the steps in which the rate rises to its peak; a cosine then takes it to 0.
+        class_weights: `balanced` counts each class as much as any other in the loss.
+        dropout: Before the head.
+        drop_path: Stochastic depth of the last block, rising from 0 (Huang et al. 2016, https://arxiv.org/abs/1603.09382), where the
+            architecture has it.
+        freeze_batch_norm: Keeps the pretrained statistics: with few samples new ones are noise.
+        l2_sp: Strength of the pull to the pretrained weights (Li et al. 2018, https://arxiv.org/abs/1802.01483); 0 is off.
+        ema_decay: Judge and keep an exponential moving average of the weights; nothing is off.
+        early_stopping_epochs: Stop after as many epochs without a better validation loss; the best epoch's weights are kept. Nothing
+            trains all epochs and still keeps the best.
+        budget_minutes: Stop training after as long, at a step's end, and keep the best epoch so far; nothing is no limit. A run that was
+            cut by it is not reproducible to the bit; its record says so.
+        after: Steps after training, in order. `greedy_soup` averages the epochs' weights while validation gains (Wortsman et al. 2022,
+            https://arxiv.org/abs/2203.05482); `wise_ft` goes from the start's weights to the end's as far as validation gains (Wortsman
+            et al. 2021, https://arxiv.org/abs/2109.01903).
+    """
+
+    n_upper_blocks: Annotated[int, Field(ge=0)] | None = None
+    epochs: Annotated[int, Field(ge=1)] = 12
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    learning_rate: Positive = 1e-3
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.7
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    warmup_frac: Fraction = 0.1
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    class_weights: Literal["none", "balanced"] = "none"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    freeze_batch_norm: bool = True
+    l2_sp: Annotated[float, Field(ge=0)] = 0.0
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    max_gradient_norm: Positive = 1.0
+    early_stopping_epochs: Annotated[int, Field(ge=1)] | None = 4
+    augment: AugmentSection = AugmentSection()
+    budget_minutes: Positive | None = None
+    after: tuple[Literal["greedy_soup", "wise_ft"], ...] = ()
+
+    @model_validator(mode="after")
+    def _no_step_twice(self) -> Recipe:
+        if len(set(self.after)) != len(self.after):
+            raise ValueError(f"after names a step twice: {', '.join(self.after)}")
+        return self
+
+
+class FineTuneMethod(Recipe):
+    """Fine-tuning with a new head, of all blocks or the last ones."""
+
+    kind: Literal["fine_tune"]
+    freeze_batch_norm: bool = False
+
+
+class LpFtMethod(Recipe):
+    """Linear probe, then fine-tuning from it (Kumar et al. 2022, https://arxiv.org/abs/2202.10054).
+
+    Attributes:
+        probe: The head's start.
+        n_upper_blocks: How many of the last blocks are trained, and the head with them; 0 is the probe alone: nothing is trained after
+            it. Nothing is all of them.
+    """
+
+    kind: Literal["lp_ft"]
+    probe: ProbeMethod = ProbeMethod()
+    n_upper_blocks: Annotated[int, Field(ge=0)] | None = 2
+
+
+class GradualMethod(Recipe):
+    """Gradual unfreezing: the head first, then one block more each epoch, lower blocks more slowly (Howard and Ruder 2018).
+
+    https://arxiv.org/abs/1801.06146.
+
+    Attributes:
+        epochs_per_block: Epochs before the next block down is trained too.
+    """
+
+    kind: Literal["gradual"]
+    epochs_per_block: Annotated[int, Field(ge=1)] = 1
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1 / 2.6
+
+
+class ScratchMethod(Recipe):
+    """The same architecture untrained: what the backbone's knowledge is worth is the difference to this."""
+
+    kind: Literal["scratch"]
+    epochs: Annotated[int, Field(ge=1)] = 60
+    learning_rate: Positive = 5e-3
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    freeze_batch_norm: bool = False
+    early_stopping_epochs: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _nothing_pretrained(self) -> ScratchMethod:
+        for name, pretrained in (("n_upper_blocks", self.n_upper_blocks is not None), ("l2_sp", self.l2_sp > 0)):
+            if pretrained:
+                raise ValueError(f"{name} has no meaning for scratch, which starts from nothing; remove it")
+        return self
+
+
+class AutoMethod(Section):
+    """Tries the ways from the simplest up within a time budget and keeps the simplest that evidence cannot tell from the best.
+
+    Evidence is the log loss on validation: a simpler way within one standard error of the best one's loss is kept. What ends worse than
+    the probe on validation, by loss or by accuracy, is never kept.
+
+    Attributes:
+        budget_minutes: For all of training. The probe is fitted whatever it takes; what follows stops in time.
+        probe: The linear probe.
+        fine_tune: How the blocks are trained after the probe.
+    """
+
+    kind: Literal["auto"] = "auto"
+    budget_minutes: Positive = 10.0
+    probe: ProbeMethod = ProbeMethod()
+    fine_tune: LpFtMethod = LpFtMethod(kind="lp_ft")
+
+
+Method = Annotated[
+    AutoMethod | ProbeMethod | PrototypeMethod | FineTuneMethod | LpFtMethod | GradualMethod | ScratchMethod, Field(discriminator="kind")
+]

@@ -1,0 +1,61 @@
+"""The whole conf file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from pipelines.config.backbones import Backbone
+from pipelines.config.compute import ComputeSection
+from pipelines.config.data import DataSection, SplitSection
+from pipelines.config.gates import Gate
+from pipelines.config.methods import AutoMethod, Method
+from pipelines.config.operation import BundleSection, MonitorSection, ServingSection, TriggerSection
+from pipelines.config.section import Section
+
+# What a bundle depends on; the other sections may change without a retraining.
+LEARNING_SECTIONS = frozenset(
+    {"project", "task", "labels", "labels_per_sample", "data", "split", "backbone", "method", "device", "compute", "seed", "bundle"}
+)
+# Where files lie on this machine, for `model_dump(exclude=…)`: no part of what a run depends on, and never written into what it makes.
+MACHINE_PATHS: Any = {"backbone": {"weights": True, "candidates": {"__all__": {"weights"}}}}
+
+
+class ProjectConfig(Section):
+    """The whole file.
+
+    Attributes:
+        project: Name of the model in git tags, events and the endpoint.
+        labels: All allowed labels, in the order of the model's outputs.
+        labels_per_sample: `many`: a sample has any number of the labels, written with | between them (`cat|dog`), or none.
+        device: Where training runs; a missing GPU is an error, never a silent change to the CPU.
+        seed: Of everything random in training.
+    """
+
+    project: Annotated[str, Field(pattern="^[a-z][a-z0-9-]{1,40}[a-z0-9]$")]
+    task: Literal["image"]
+    labels: Annotated[tuple[str, ...], Field(min_length=2)]
+    labels_per_sample: Literal["one", "many"] = "one"
+    data: DataSection = DataSection()
+    split: SplitSection = SplitSection()
+    backbone: Backbone
+    method: Method = AutoMethod()
+    device: Literal["cpu", "cuda"] = "cpu"
+    compute: ComputeSection = ComputeSection()
+    seed: int = 0
+    gates: Annotated[tuple[Gate, ...], Field(min_length=1)]
+    bundle: BundleSection = BundleSection()
+    serving: ServingSection = ServingSection()
+    monitor: MonitorSection = MonitorSection()
+    trigger: TriggerSection = TriggerSection()
+
+    @model_validator(mode="after")
+    def _no_duplicates(self) -> ProjectConfig:
+        doubles = sorted({label for label in self.labels if self.labels.count(label) > 1})
+        if doubles:
+            raise ValueError(f"labels are listed twice: {', '.join(doubles)}")
+        kinds = [gate.kind for gate in self.gates]
+        if len(set(kinds)) != len(kinds):
+            raise ValueError(f"gates are listed twice: {', '.join(sorted({kind for kind in kinds if kinds.count(kind) > 1}))}")
+        return self

@@ -1,0 +1,16 @@
+"""What every section of the configuration shares: frozen, no unknown keys."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A mapping of the conf file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
