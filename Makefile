@@ -3,6 +3,7 @@ SHELL := /bin/bash -e -o pipefail
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+PEERS := .regraft/peers/.installed
 # Nothing that these targets start reports home.
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
@@ -10,7 +11,7 @@ export GX_ANALYTICS_ENABLED := false
 export BENTOML_DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: demo test check lint types contracts bench lock setup clean
+.PHONY: demo test check lint types contracts bench bench-peers bench-gpu lock setup clean
 
 demo: $(INSTALLED)  ## the whole loop on real handwritten digits, in .regraft/demo
 	$(BIN)/regraft demo $(DEMO_ARGS)
@@ -33,6 +34,17 @@ contracts: $(INSTALLED)
 
 bench: $(INSTALLED)  ## every benchmark; results in benchmarks/results/
 	$(BIN)/python -m benchmarks
+
+bench-peers: $(PEERS)  ## fine-tuning beside fastai and a plain timm loop, which get an environment of their own
+	$(BIN)/python -m benchmarks.transfer
+
+bench-gpu:  ## fine-tuning images/s on a GPU; needs torch, timm, pydantic and scipy, nothing of Regraft installed
+	$(PYTHON) -m benchmarks.gpu_fine_tune $(BENCH_ARGS)
+
+$(PEERS): $(INSTALLED) benchmarks/transfer/peers-requirements.txt
+	$(BIN)/python -m venv --clear .regraft/peers
+	VIRTUAL_ENV=.regraft/peers $(BIN)/uv pip install -q -r benchmarks/transfer/peers-requirements.txt
+	touch $@
 
 lock:  ## resolves the newest versions that pyproject.toml allows; no index address is written
 	$(PYTHON) -m pip install -q "uv>=0.9,<1"

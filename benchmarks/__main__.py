@@ -5,7 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("backbone_transfer", "gate_power", "drift_false_alarms", "overhead", "demo_cost")
+BENCHMARKS = (
+    "backbone_transfer",
+    "backbone_ranking",
+    "features_per_second",
+    "gate_power",
+    "drift_false_alarms",
+    "overhead",
+    "demo_cost",
+)
 
 for name in BENCHMARKS:
     print(f"== {name}", flush=True)

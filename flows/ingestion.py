@@ -182,6 +182,7 @@ def _new_samples(session: Session) -> tuple[list[NewSample], list[Finding]]:
     from pipelines.ingest import labelled_samples
 
     log = session.workspace.serving / "log"
-    samples, findings = labelled_samples(read_requests(log), read_feedback(log), session.config.labels)
+    config = session.config
+    samples, findings = labelled_samples(read_requests(log), read_feedback(log), config.labels, config.labels_per_sample)
     # The log's order is the clients' luck; the dataset version must not depend on it.
     return sorted(samples, key=lambda sample: sample.sha256), findings

@@ -100,11 +100,13 @@ def _judge(session: Session, candidate: Candidate, champion: _Side | None, error
     from pipelines.gates.beats_champion import Champion
     from pipelines.gates.judge import judge
 
-    answers = read_answers(candidate.outputs["evaluate"].path / "predictions.csv")
+    kind = session.config.labels_per_sample
+    answers = read_answers(candidate.outputs["evaluate"].path / "predictions.csv", kind)
     other = None
     if champion is not None:
-        labels = read_manifest(champion.bundle)[0].labels
-        other = Champion(read_answers(champion.evaluation.path / "predictions.csv"), labels)
+        manifest, _ = read_manifest(champion.bundle)
+        theirs = read_answers(champion.evaluation.path / "predictions.csv", kind)
+        other = Champion(theirs, manifest.labels, manifest.labels_per_sample)
     new = drifted_domains(session.config, champion.bundle, answers.domains.tolist()) if champion and trigger == "drift" else ()
     return judge(
         session.config.gates, candidate=answers, bundle=candidate.bundle, champion=other, champion_error=error, drifted_domains=new

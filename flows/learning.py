@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pipelines.stages import Stages
 from pipelines.store import StageOutput
 
 R = TypeVar("R")
+_LOGGER = logging.getLogger(__name__)
 
 
 class RunStep(Protocol):
@@ -53,6 +55,12 @@ class Candidate:
         return {name: str(path) for name, path in found.items()}
 
 
+def warn_of_weights(checked: StageOutput) -> None:
+    """One line of the log for each thing about the backbone's weights that looks wrong, in every run until it is put right."""
+    for finding in json.loads((checked.path / "sanity.json").read_bytes())["findings"]:
+        _LOGGER.warning("The backbone's %s: %s Next: %s", finding["check"], finding["got"], finding["next_step"])
+
+
 def make_candidate(stages: Stages, dataset: str, run_step: RunStep) -> Candidate:
     """Runs all stages up to the evaluated bundle.
 
@@ -71,7 +79,11 @@ def make_candidate(stages: Stages, dataset: str, run_step: RunStep) -> Candidate
     outputs["validate"] = run_step("validate", stages.validate, outputs["manifest"])
     raise_for_validation(outputs["validate"].path)
     outputs["split"] = run_step("split", stages.split, outputs["manifest"])
-    outputs["select"] = run_step("select", stages.select)
+    outputs["select"] = run_step("select", stages.select, outputs["split"])
+    checked = run_step("check_weights", stages.check_weights, outputs["split"], outputs["select"])
+    if checked is not None:
+        warn_of_weights(checked)
+        outputs["check_weights"] = checked
     outputs["train"] = run_step("train", stages.train, outputs["split"], outputs["select"])
     outputs["calibrate"] = run_step("calibrate", stages.calibrate, outputs["train"])
     made_from = (outputs[name] for name in ("split", "select", "train", "calibrate"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from flows.learning import Candidate
+from flows.learning_report import read_learning
 from flows.pages import percent
 from flows.records import Accuracy
 from pipelines.config import ProjectConfig
@@ -39,13 +40,24 @@ def model_card(config: ProjectConfig, candidate: Candidate, judgement: Judgement
         "\n".join(f"- **{decision.outcome}** {decision.gate}, {decision.condition}: {decision.reason}" for decision in judgement.decisions),
         "## Made from",
         f"- Dataset `{lineage['dataset']}`, training samples by domain: {lineage['train_domains']}\n"
-        f"- Backbone {manifest.backbone.name} ({manifest.backbone.origin}), licence of its weights: {manifest.backbone.licence}\n"
-        f"- Method `{config.method.kind}`, seed {config.seed}; libraries: {lineage['versions']}",
+        f"- Backbone {manifest.backbone.name} ({manifest.backbone.origin}), licence of its weights: {manifest.backbone.licence}"
+        f"{_chosen_backbone(candidate)}\n"
+        f"- {_method(config, candidate)}, seed {config.seed}; libraries: {lineage['versions']}",
         "## Limits",
         "Measured on the domains in the table only; the monitor tells when traffic leaves them. "
         "The bundle holds test samples (its goldens), so it is as confidential as the data.",
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def _method(config: ProjectConfig, candidate: Candidate) -> str:
+    learning = read_learning(candidate.outputs["train"].path, None)
+    return f"Method `{config.method.kind}`" + (f": {learning.reason} (validation)" if learning.kept else "")
+
+
+def _chosen_backbone(candidate: Candidate) -> str:
+    learning = read_learning(None, candidate.outputs["select"].path)
+    return f"; chosen among {len(learning.ranking)}: {learning.ranking_reason}" if learning.ranking else ""
 
 
 def _accuracy_table(evaluation: dict[str, dict[str, float]]) -> str:

@@ -81,7 +81,8 @@ def _read_window(session: Session, bundle: Path) -> tuple[Window, Reference]:
     reference = Reference.load(bundle)
     log = session.workspace.serving / "log"
     size = session.config.monitor.window
-    return Window.from_lines(read_requests(log), read_feedback(log), reference.bundle, reference.labels, size), reference
+    lines = read_requests(log), read_feedback(log)
+    return Window.from_lines(*lines, reference.bundle, reference.labels, size, reference.thresholds), reference
 
 
 def _folder(session: Session) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipelines.conf_template import ConfDefaults, render_conf
 from pipelines.core.errors import ConfigurationError
+from pipelines.core.label_sets import LabelsPerSample
 from pipelines.import_data import ImportSummary, import_samples
 
 
@@ -47,7 +48,9 @@ class NewWorkspace:
         )
 
 
-def init_workspace(folder: Path, source: Path, task: str, remote: Path | None = None) -> NewWorkspace:
+def init_workspace(
+    folder: Path, source: Path, task: str, remote: Path | None = None, labels_per_sample: LabelsPerSample = "one"
+) -> NewWorkspace:
     """Makes a workspace in `folder` with the samples of `source`.
 
     Args:
@@ -55,6 +58,7 @@ def init_workspace(folder: Path, source: Path, task: str, remote: Path | None = 
         source: A folder of class folders, or a table.
         task: Of the project.
         remote: DVC remote; beside the workspace where None.
+        labels_per_sample: `many`: the source's labels are sets, names with | between them.
 
     Raises:
         ConfigurationError: The folder is taken, its name is no project name, the source is missing, or git has no identity.
@@ -69,9 +73,10 @@ def init_workspace(folder: Path, source: Path, task: str, remote: Path | None = 
     identity(root.parent)  # says early that git has none
     staging = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
-        samples = import_samples(source.expanduser(), staging / "data")
-        defaults = ConfDefaults(expectation="One minute per thousand small images on two cores; the report says which accuracy to expect.")
-        conf = render_conf(project, task, list(samples.n_samples), sum(samples.n_samples.values()), defaults)
+        samples = import_samples(source.expanduser(), staging / "data", labels_per_sample)
+        expectation = "One minute per thousand small images on two cores; the report says which accuracy to expect."
+        defaults = ConfDefaults(expectation, labels_per_sample=labels_per_sample)
+        conf = render_conf(project, task, list(samples.n_samples), samples.n_all, defaults)
         dataset = start_history(staging, project, conf, remote or root.parent / f"{root.name}-dvc-remote")
         staging.rename(root)
     finally:

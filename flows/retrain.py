@@ -15,6 +15,7 @@ from flows.exclusive import only_writer
 from flows.ingestion import learn_from_feedback
 from flows.judging import Judged, judge_candidate, withdrawn_version
 from flows.learning import Candidate, make_candidate
+from flows.learning_report import read_learning
 from flows.promotion import promote_version, repair_pointer
 from flows.records import Outcome, RunRecord, save_record
 from flows.run_report import announce, publish_run
@@ -62,7 +63,8 @@ def retrain_flow(
         repair_pointer(session)
         result = run.carry_out()
         save_record(session.workspace, result.record)  # before anything that only shows it: the decision has been made
-        record = publish_run(session.workspace, result.record, result.trained, result.card)
+        learnt = read_learning(result.output("train"), result.output("select"), result.output("check_weights"))
+        record = publish_run(session.workspace, result.record, learnt, result.card)
         save_record(session.workspace, record)
         announce(record)
     return record.model_dump(mode="json")
@@ -71,8 +73,13 @@ def retrain_flow(
 @dataclass(frozen=True)
 class _Result:
     record: RunRecord
-    trained: Path | None = None
+    candidate: Candidate | None = None
     card: str = ""
+
+    def output(self, stage: str) -> Path | None:
+        """Of a stage; None where the run did not get that far, or had no need of it."""
+        found = self.candidate.outputs.get(stage) if self.candidate else None
+        return found.path if found else None
 
 
 @dataclass(frozen=True)
@@ -89,16 +96,15 @@ class _Run:
         dataset = in_task("dataset", dataset_version, self.session.workspace.root).digest
         candidate = make_candidate(Stages(self.session.workspace, self.session.config, watcher()), dataset, in_task)
         judged = judge_candidate(self.session, candidate, self.trigger["kind"], in_task)
-        trained = candidate.outputs["train"].path
         if withdrawn := withdrawn_version(self.session, candidate.bundle_id):
-            return _Result(self._record("refused", withdrawn, dataset, candidate, judged), trained)
+            return _Result(self._record("refused", withdrawn, dataset, candidate, judged), candidate)
         if judged.judgement is None:
             reason = "The same data and configuration give the champion itself."
-            return _Result(self._record("unchanged", reason, dataset, candidate, judged), trained)
+            return _Result(self._record("unchanged", reason, dataset, candidate, judged), candidate)
         if not judged.judgement.promote:
-            return _Result(self._refuse(dataset, candidate, judged, judged.judgement), trained)
+            return _Result(self._refuse(dataset, candidate, judged, judged.judgement), candidate)
         record, shipped = self._promote(dataset, candidate, judged, judged.judgement)
-        return _Result(record, trained, shipped.card)
+        return _Result(record, candidate, shipped.card)
 
     def _refuse(self, dataset: str, candidate: Candidate, judged: Judged, judgement: Judgement) -> RunRecord:
         decision = {"dataset": dataset, "bundle": candidate.bundle_id, **judgement.model_dump(mode="json")}

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 from flows.artifacts import publish_links, publish_markdown, publish_table
 from flows.events import emit_model_promoted, emit_model_refused
+from flows.learning_report import LearningReport
 from flows.pages import percent, write_page
 from flows.records import RunRecord
 from pipelines.core.errors import RegraftError
 from pipelines.workspace import Workspace
 
 
-def publish_run(workspace: Workspace, record: RunRecord, trained: Path | None, card: str = "") -> RunRecord:
+def publish_run(workspace: Workspace, record: RunRecord, learnt: LearningReport, card: str = "") -> RunRecord:
     """Writes the run's page and its artifacts.
 
     Args:
         workspace: Pages go to its `reports/runs/RUN/`.
         record: Of the run.
-        trained: Output of stage `train`, for the curve; None where the run did not get that far.
+        learnt: How the model was learnt, as far as the run got.
         card: Text of the model card, where a version was registered.
 
     Returns:
@@ -29,15 +29,13 @@ def publish_run(workspace: Workspace, record: RunRecord, trained: Path | None, c
     """
     page = workspace.reports / "runs" / record.run / "index.html"
     record = record.model_copy(update={"reports": {"run": str(page), **_kept_reports(record, card, page.parent)}})
-    training = json.loads((trained / "training.json").read_bytes()) if trained else {}
     longest = max(record.stages_seconds.values(), default=0.0) or 1.0
     write_page(
         "run.html.j2",
         page,
         title=f"{record.project}: {record.outcome}",
         run=record,
-        curve=training.get("curve", []),
-        best_epoch=training.get("best_epoch"),
+        learning=learnt,
         longest=longest,
     )
     _publish_artifacts(record, card)

@@ -42,7 +42,7 @@ class Quality(BaseModel):
         threshold: Degraded if and only if `p_value <= threshold`.
         n_errors_to_alarm: Fewest errors among `n_labelled` that would be called degraded; None where even all would not.
         expected: Accuracy of the window by its confidences, no labels needed. It trusts the calibration, which a new domain can break.
-        mean_confidence, reference_mean_confidence: Means of the largest probability.
+        mean_confidence, reference_mean_confidence: Means of the probability that an answer is right.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,8 +71,7 @@ def quality(window: Window, reference: Reference, alpha: float) -> Quality:
         reference: Of the same bundle.
         alpha: Chance of calling an unchanged error rate degraded.
     """
-    answers = zip(window.true_labels, window.predicted_indices, strict=True)
-    right = [true_label == window.labels[index] for true_label, index in answers if true_label is not None]
+    right = [true == answer for true, answer in zip(window.true_labels, window.answers, strict=True) if true is not None]
     n_errors = right.count(False)
     n_reference_errors = int((~reference.correct).sum())
     p_value = _fisher_p(n_errors, len(right), n_reference_errors, reference.n_samples) if right else None

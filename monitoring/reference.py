@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from pipelines.core.bundle import BundleManifest, read_manifest
 from pipelines.core.errors import IntegrityError
+from pipelines.core.heads import confidence, decide
+from pipelines.core.label_sets import set_texts
 
 REFERENCE_FILE = "reference.safetensors"
 _ARRAYS = ("embeddings", "probabilities", "statistics", "correct", "labels")
@@ -29,9 +31,10 @@ class Reference:
         embeddings: float64 [n, e].
         probabilities: float64 [n, k], calibrated.
         statistics: float64 [n, s], in the order of `pipelines.core.signals.IMAGE_STATISTICS`.
-        correct: bool [n], whether the bundle's answer was right.
-        true_indices: int64 [n], the true label's place in `labels`.
+        correct: bool [n], whether the bundle's answer was right, the whole set where a sample has any number of labels.
+        true_indices: int64 [n], the true label's place in `labels`; [n, k] of 0 and 1 where a sample has any number of labels.
         domains: The domains of the samples that trained the bundle; None where the bundle does not say.
+        thresholds: [k], where a sample has any number of labels.
     """
 
     bundle: str
@@ -42,6 +45,7 @@ class Reference:
     correct: NDArray[np.bool_]
     true_indices: NDArray[np.int64]
     domains: frozenset[str] | None = None
+    thresholds: tuple[float, ...] | None = None
 
     @property
     def n_samples(self) -> int:
@@ -50,13 +54,23 @@ class Reference:
 
     @property
     def confidences(self) -> NDArray[np.float64]:
-        """float64 [n], the largest probability of each sample."""
-        return np.asarray(self.probabilities.max(axis=1), dtype=np.float64)
+        """float64 [n], the probability that each answer is right."""
+        return confidence(self.probabilities, self.thresholds)
 
     @property
     def predicted_indices(self) -> NDArray[np.int64]:
-        """int64 [n], the predicted label's place in `labels`."""
+        """int64 [n], the most probable label's place in `labels`."""
         return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
+
+    @property
+    def predicted(self) -> NDArray[np.bool_]:
+        """[n, k], whether the answer names the label."""
+        return decide(self.probabilities, self.thresholds)
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """n, the answered labels, or the texts of the answered sets."""
+        return set_texts(self.predicted, self.labels)
 
     @classmethod
     def load(cls, bundle: Path) -> Reference:
@@ -72,7 +86,7 @@ class Reference:
 
         manifest, identity = read_manifest(bundle)
         arrays = load(_verified_bytes(bundle, manifest))
-        _refuse_wrong_shapes(bundle, arrays, len(manifest.labels))
+        _refuse_wrong_shapes(bundle, arrays, manifest)
         return cls(
             bundle=identity,
             labels=manifest.labels,
@@ -82,6 +96,7 @@ class Reference:
             correct=arrays["correct"].astype(np.bool_),
             true_indices=arrays["labels"].astype(np.int64),
             domains=_known_domains(bundle),
+            thresholds=manifest.thresholds,
         )
 
 
@@ -93,17 +108,21 @@ def _verified_bytes(bundle: Path, manifest: BundleManifest) -> bytes:
     return data
 
 
-def _refuse_wrong_shapes(bundle: Path, arrays: dict[str, NDArray[np.generic]], n_labels: int) -> None:
+def _refuse_wrong_shapes(bundle: Path, arrays: dict[str, NDArray[np.generic]], manifest: BundleManifest) -> None:
     absent = [name for name in _ARRAYS if name not in arrays]
     if absent:
         raise _broken(bundle, f"has no {', '.join(absent)}")
     shapes = {name: arrays[name].shape for name in _ARRAYS}
     n_samples = shapes["correct"][0] if shapes["correct"] else 0
-    dimensions = {"embeddings": 2, "probabilities": 2, "statistics": 2, "correct": 1, "labels": 1}
+    one_label = manifest.labels_per_sample == "one"
+    dimensions = {"embeddings": 2, "probabilities": 2, "statistics": 2, "correct": 1, "labels": 1 if one_label else 2}
     if n_samples == 0 or any(len(shape) != dimensions[name] or shape[0] != n_samples for name, shape in shapes.items()):
         raise _broken(bundle, f"has arrays that do not belong together: {shapes}")
+    n_labels = len(manifest.labels)
     if shapes["probabilities"][1] != n_labels:
         raise _broken(bundle, f"has {shapes['probabilities'][1]} probabilities a sample for {n_labels} labels")
+    if not one_label and shapes["labels"][1] != n_labels:
+        raise _broken(bundle, f"has {shapes['labels'][1]} true labels a sample for {n_labels} labels")
 
 
 def _broken(bundle: Path, problem: str) -> IntegrityError:

@@ -8,6 +8,7 @@ threshold, so both always agree.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ from monitoring.where import embedding_distances
 from monitoring.window import Window
 
 REPORT_FILE = "drift.html"
+_MAX_SHOWN_SETS = 20
 # The browser itself refuses to load anything from anywhere.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob:; style-src 'unsafe-inline';"
@@ -86,10 +88,18 @@ def evidently_snapshot(window: Window, reference: Reference, verdict: Verdict) -
 def _tables(window: Window, reference: Reference) -> tuple[pd.DataFrame, pd.DataFrame]:
     # Scalars only: a column for each embedding dimension takes Evidently a minute.
     before, now = embedding_distances(window, reference)
+    shown = [*reference.answers, *window.answers]
+    shown = shown if reference.thresholds is None else _shown_answers(shown)
     return (
-        _table(before, reference.confidences, reference.statistics, [reference.labels[index] for index in reference.predicted_indices]),
-        _table(now, window.confidences, window.statistics, [window.labels[index] for index in window.predicted_indices]),
+        _table(before, reference.confidences, reference.statistics, shown[: reference.n_samples]),
+        _table(now, window.confidences, window.statistics, shown[reference.n_samples :]),
     )
+
+
+def _shown_answers(answers: list[str]) -> list[str]:
+    """What a chart shows: a set may be answered once only, and there may be as many sets as requests."""
+    common = {answer for answer, _ in Counter(answers).most_common(_MAX_SHOWN_SETS)}
+    return [(answer or "(none)") if answer in common else "(other sets)" for answer in answers]
 
 
 def _table(distances: Any, confidences: Any, statistics: Any, labels: list[str]) -> pd.DataFrame:

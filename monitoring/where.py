@@ -37,7 +37,7 @@ class NumberMove(_Row):
 
 
 class ClassMove(_Row):
-    """Share of the answers that named a label, before and now."""
+    """Share of the answers that named a label, before and now; where an answer names any number of labels these sum to any number."""
 
     label: str
     reference_frac: float
@@ -119,8 +119,7 @@ def _number_moves(window: Window, reference: Reference, signals: Sequence[Signal
 
 
 def _class_moves(window: Window, reference: Reference) -> tuple[ClassMove, ...]:
-    before = np.bincount(reference.predicted_indices, minlength=len(reference.labels)) / reference.n_samples
-    now = np.bincount(window.predicted_indices, minlength=len(reference.labels)) / window.n_requests
+    before, now = reference.predicted.mean(axis=0), window.predicted.mean(axis=0)
     moves = [
         ClassMove(label=label, reference_frac=float(was), window_frac=float(is_now))
         for label, was, is_now in zip(reference.labels, before, now, strict=True)
@@ -130,6 +129,7 @@ def _class_moves(window: Window, reference: Reference) -> tuple[ClassMove, ...]:
 
 def _domain_counts(window: Window, reference: Reference) -> tuple[DomainCount, ...]:
     rows = []
+    answers = window.answers
     for domain, n_requests in sorted(Counter(window.domains).items(), key=lambda item: (-item[1], item[0])):
         places = [index for index, name in enumerate(window.domains) if name == domain]
         labelled = [index for index in places if window.true_labels[index] is not None]
@@ -140,7 +140,7 @@ def _domain_counts(window: Window, reference: Reference) -> tuple[DomainCount, .
                 is_new=domain not in reference.domains if reference.domains is not None and domain else None,
                 mean_confidence=float(window.confidences[places].mean()),
                 n_labelled=len(labelled),
-                n_errors=sum(window.true_labels[index] != window.labels[window.predicted_indices[index]] for index in labelled),
+                n_errors=sum(window.true_labels[index] != answers[index] for index in labelled),
             )
         )
     return tuple(rows)

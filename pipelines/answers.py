@@ -1,6 +1,7 @@
 """What one bundle answered for the test samples: the file `predictions.csv` of an evaluation, which the gates compare.
 
-Columns: `id` (of the sample), `domain`, `label` (the true one), `predicted`, `confidence` (probability of the predicted label).
+Columns: `id` (of the sample), `domain`, `label` (the true one), `predicted`, `confidence` (probability that the prediction is right).
+Where a sample has any number of labels, `label` and `predicted` are texts of sets (`pipelines.core.label_sets`), and may be empty.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.errors import DataError, Finding
+from pipelines.core.label_sets import LabelsPerSample
 
 _MAX_FINDINGS = 100
 
@@ -26,7 +28,8 @@ class TestAnswers:
         domains: [n].
         labels: [n], the true ones.
         predicted: [n], the most probable ones.
-        confidences: float64 [n], probability of the predicted label, in [0, 1].
+        confidences: float64 [n], probability that the prediction is right, in [0, 1].
+        labels_per_sample: `many`: an empty label is the empty set, else it is a mistake.
 
     Raises:
         DataError: There are no samples, the lengths differ, an id occurs twice, or a confidence is no probability.
@@ -40,6 +43,7 @@ class TestAnswers:
     labels: NDArray[np.str_]
     predicted: NDArray[np.str_]
     confidences: NDArray[np.float64]
+    labels_per_sample: LabelsPerSample = "one"
 
     def __post_init__(self) -> None:
         _check_lengths(self)
@@ -47,7 +51,7 @@ class TestAnswers:
 
     @property
     def correct(self) -> NDArray[np.bool_]:
-        """[n]: whether the predicted label is the true one."""
+        """[n]: whether the predicted label, or the whole predicted set, is the true one."""
         return np.asarray(self.predicted == self.labels)
 
     @property
@@ -72,8 +76,12 @@ def write_answers(answers: TestAnswers, path: Path) -> None:
     table.to_csv(path, index=False, lineterminator="\n")
 
 
-def read_answers(path: Path) -> TestAnswers:
+def read_answers(path: Path, labels_per_sample: LabelsPerSample = "one") -> TestAnswers:
     """Reads answers that `write_answers` wrote.
+
+    Args:
+        path: The file.
+        labels_per_sample: Of the project.
 
     Raises:
         DataError: The file is missing or no such table, or its values are wrong; lists the bad rows.
@@ -88,7 +96,8 @@ def read_answers(path: Path) -> TestAnswers:
     if list(table.columns) != columns:
         raise _wrong_answers(f"{path} with the columns {', '.join(table.columns)}.")
     texts = {name: table[name].to_numpy(dtype=np.str_) for name in columns}
-    return TestAnswers(texts["id"], texts["domain"], texts["label"], texts["predicted"], _as_numbers(texts["confidence"], path))
+    confidences = _as_numbers(texts["confidence"], path)
+    return TestAnswers(texts["id"], texts["domain"], texts["label"], texts["predicted"], confidences, labels_per_sample)
 
 
 def _as_numbers(texts: NDArray[np.str_], path: Path) -> NDArray[np.float64]:
@@ -99,7 +108,7 @@ def _as_numbers(texts: NDArray[np.str_], path: Path) -> NDArray[np.float64]:
 
 
 def _check_lengths(answers: TestAnswers) -> None:
-    lengths = {field.name: len(getattr(answers, field.name)) for field in fields(answers)}
+    lengths = {field.name: len(getattr(answers, field.name)) for field in fields(answers) if field.name != "labels_per_sample"}
     if len(set(lengths.values())) != 1 or lengths["ids"] == 0:
         raise _wrong_answers("answers with " + ", ".join(f"{length} {name}" for name, length in lengths.items()) + ".")
 
@@ -110,7 +119,7 @@ def _check_values(answers: TestAnswers) -> None:
     # Written so that NaN is wrong, too.
     wrong = ~((answers.confidences >= 0) & (answers.confidences <= 1))
     findings += [Finding(str(answers.ids[row]), f"has the confidence {answers.confidences[row]}") for row in np.flatnonzero(wrong)]
-    for name in ("ids", "domains", "labels", "predicted"):
+    for name in ("ids", "domains", "labels", "predicted") if answers.labels_per_sample == "one" else ("ids", "domains"):
         findings += [Finding(f"row {row + 1}", f"has no value in {name}") for row in np.flatnonzero(getattr(answers, name) == "")]
     if findings:
         raise _wrong_answers(f"answers with {len(findings)} wrong values, the first: {findings[0].where} {findings[0].problem}.", findings)

@@ -12,14 +12,17 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from pipelines.backbone_cards import load_shipped, shipped_cards
+from pipelines.backbone_features import feature_width
+from pipelines.backbone_weights import adapted_state, load_strictly, read_state
 from pipelines.config import Backbone, BestOfBackbones, ShippedBackbone, SingleBackbone, TimmBackbone
-from pipelines.core.backbones import BackboneSpec, build_backbone
+from pipelines.core.backbones import BackboneSpec, architecture_names, build_backbone
 from pipelines.core.bundle import canonical_json, file_sha256
 from pipelines.core.errors import ConfigurationError, IntegrityError
 from pipelines.core.preprocess import ImagePreprocess
+from pipelines.training.regularisation import build_with_drop_path
 
 if TYPE_CHECKING:
     import torch
@@ -42,13 +45,22 @@ class SelectedBackbone(BaseModel):
     candidate: Annotated[int, Field(ge=0)] = 0
 
 
+def _one_or_three(values: tuple[float, ...]) -> tuple[float, ...]:
+    if len(values) not in (1, 3):
+        raise ValueError(f"{len(values)} values where one for each colour, or one for all, is needed")
+    return values
+
+
+OnePerColour = Annotated[tuple[float, ...], AfterValidator(_one_or_three)]
+
+
 class WeightsDescription(BaseModel):
     """What the JSON file beside a weights file, or the Hub's `config.json`, says of them; other keys are the author's own."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
+    mean: OnePerColour | None = None
+    std: OnePerColour | None = None
     input_size: tuple[int, int, int] | None = None
     crop_pct: Annotated[float, Field(gt=0, le=1)] | None = None
     interpolation: str | None = None
@@ -81,8 +93,9 @@ def select_backbone(config: SingleBackbone) -> SelectedBackbone:
     """Resolves a conf entry into an architecture and its preprocessing, once; the bundle stores both.
 
     Raises:
-        ConfigurationError: Unknown name, missing file, or a preprocessing that Regraft does not have.
-        IntegrityError: The weights' sha256 does not match.
+        ConfigurationError: Unknown name, missing file, a preprocessing that Regraft does not have, or an architecture that does not turn
+            such images into features [b, d].
+        IntegrityError: The weights' sha256 does not match, the file is damaged, or its tensors do not fit.
     """
     if isinstance(config, ShippedBackbone):
         card, _ = load_shipped(config.name, SHIPPED_FOLDER)
@@ -96,8 +109,20 @@ def select_backbone(config: SingleBackbone) -> SelectedBackbone:
         weights_sha256=_verified_sha256(weights, description),
         licence=description.licence or "unknown",
     )
-    build_backbone(spec)  # says early what does not fit
-    return SelectedBackbone(spec=spec, preprocess=config.preprocess or _preprocess(config, description))
+    build_backbone(spec)  # an unknown name first: timm's description of it is asked for next
+    selected = SelectedBackbone(spec=spec, preprocess=config.preprocess or _preprocess(config, description))
+    _refuse_other_channels(selected)
+    feature_width(load_backbone(config, selected), selected.spec, selected.preprocess)  # says here what does not fit, not after hours
+    return selected
+
+
+def _refuse_other_channels(selected: SelectedBackbone) -> None:
+    if selected.preprocess.n_channels != selected.spec.in_channels:
+        raise ConfigurationError(
+            got=f"backbone.preprocess.color {selected.preprocess.color} with backbone.in_channels {selected.spec.in_channels}.",
+            allowed="L with in_channels 1, or RGB with in_channels 3.",
+            next_step="correct one of the two in the conf file.",
+        )
 
 
 def entry_of(config: Backbone, selected: SelectedBackbone) -> SingleBackbone:
@@ -114,55 +139,20 @@ def load_backbone(config: SingleBackbone, selected: SelectedBackbone, drop_path:
         drop_path: Stochastic depth while training, in [0, 1).
 
     Raises:
+        ConfigurationError: The architecture has no stochastic depth.
         IntegrityError: The weights do not match their sha256, or do not fit: the keys and shapes are named.
     """
-    network = build_backbone(selected.spec)
+    network = build_with_drop_path(selected.spec, drop_path)
     state = load_shipped(config.name, SHIPPED_FOLDER)[1] if isinstance(config, ShippedBackbone) else _timm_state(config, selected, network)
-    _load_strictly(network, state, selected.spec)
+    load_strictly(network, state, selected.spec)
     return network
 
 
 def _timm_state(config: TimmBackbone, selected: SelectedBackbone, network: nn.Module) -> dict[str, torch.Tensor]:
-    import safetensors.torch
-    from timm.models import adapt_input_conv
-
     weights, description = _located(config)
     # The Hub's files state no sha256 of their own: what was selected is what must be loaded.
     _verified_sha256(weights, description.model_copy(update={"sha256": selected.spec.weights_sha256}))
-    state = safetensors.torch.load_file(weights)
-    described: dict[str, Any] = getattr(network, "pretrained_cfg", {})
-    classifiers = _names(described.get("classifier"))
-    state = {key: value for key, value in state.items() if not any(key.startswith(f"{name}.") for name in classifiers)}
-    for name in _names(described.get("first_conv")):
-        if f"{name}.weight" in state:
-            # timm sums the colour filters for one channel: a grey image then gives what its three equal channels gave.
-            state[f"{name}.weight"] = adapt_input_conv(selected.spec.in_channels, state[f"{name}.weight"])
-    return state
-
-
-def _names(entry: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    return (entry,) if isinstance(entry, str) else tuple(entry or ())
-
-
-def _load_strictly(network: nn.Module, state: dict[str, torch.Tensor], spec: BackboneSpec) -> None:
-    expected = network.state_dict()
-    # A counter that some converters leave out; it has no effect on the output.
-    optional = {key for key in expected if key.endswith("num_batches_tracked")}
-    problems = [f"{key} is missing" for key in sorted(expected.keys() - state.keys() - optional)]
-    problems += [f"{key} is not part of it" for key in sorted(state.keys() - expected.keys())]
-    problems += [
-        f"{key} has shape {list(state[key].shape)} instead of {list(expected[key].shape)}"
-        for key in sorted(expected.keys() & state.keys())
-        if state[key].shape != expected[key].shape
-    ]
-    if problems:
-        shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
-        raise IntegrityError(
-            got=f"weights ({spec.origin}) that do not fit {spec.name}: {shown}.",
-            allowed="exactly the tensors of this architecture, its classifier apart.",
-            next_step="correct backbone.name, in_channels or model_args in the conf file, or take the weights of this architecture.",
-        )
-    network.load_state_dict(state, strict=False)
+    return adapted_state(read_state(weights), network, selected.spec)
 
 
 def _located(config: TimmBackbone) -> tuple[Path, WeightsDescription]:
@@ -232,6 +222,10 @@ def _preprocess(config: TimmBackbone, description: WeightsDescription) -> ImageP
     from timm.models import get_pretrained_cfg
 
     stated = description.model_dump(include={"mean", "std", "input_size", "crop_pct", "interpolation"}, exclude_none=True)
+    if isinstance(side_px := config.model_args.get("img_size"), int):
+        stated["input_size"] = (3, side_px, side_px)  # what the network is built for
+    elif description.input_size:
+        stated["input_size"] = (3, *description.input_size[1:])  # timm would count the colours of mean and std by it
     default = get_pretrained_cfg(config.name)
     resolved = resolve_data_config(stated, pretrained_cfg=default.to_dict() if default else {})
     if resolved["crop_mode"] not in ("center", "squash"):
@@ -240,8 +234,19 @@ def _preprocess(config: TimmBackbone, description: WeightsDescription) -> ImageP
             allowed="center or squash.",
             next_step="state backbone.preprocess in the conf file.",
         )
+    try:
+        return _as_preprocess(resolved, grey=config.in_channels == 1)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise ConfigurationError(
+            got=f"a description of the weights of {config.name} that gives no preprocessing: {problem['msg']} (got {problem['input']!r}).",
+            allowed="one mean and std for each colour, 8 to 2048 px, nearest, bilinear, bicubic or lanczos.",
+            next_step="state backbone.preprocess in the conf file, or correct the JSON file beside the weights.",
+        ) from error
+
+
+def _as_preprocess(resolved: dict[str, Any], grey: bool) -> ImagePreprocess:
     mean, std = tuple(resolved["mean"]), tuple(resolved["std"])
-    grey = config.in_channels == 1
     return ImagePreprocess(
         color="L" if grey else "RGB",
         height_px=resolved["input_size"][1],
@@ -251,6 +256,7 @@ def _preprocess(config: TimmBackbone, description: WeightsDescription) -> ImageP
         interpolation=resolved["interpolation"],
         mean=(sum(mean) / len(mean),) if grey else mean,
         std=(sum(std) / len(std),) if grey else std,
+        jpeg_draft=True,
     )
 
 
@@ -272,7 +278,5 @@ def list_backbones(pattern: str) -> dict[str, list[str]]:
     """
     import fnmatch
 
-    import timm
-
     wanted = pattern if "*" in pattern else f"*{pattern}*"
-    return {"shipped": fnmatch.filter(sorted(shipped_cards(SHIPPED_FOLDER)), wanted), "timm": timm.list_models(wanted)}
+    return {"shipped": fnmatch.filter(sorted(shipped_cards(SHIPPED_FOLDER)), wanted), "timm": architecture_names(wanted)}

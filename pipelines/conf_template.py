@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from pipelines.core.label_sets import LabelsPerSample
+
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -20,10 +22,12 @@ class ConfDefaults:
         floor: Of the accuracy's lower bound.
         expectation: One sentence in the file's header: time and metric to expect.
         backbone: Content of the `backbone` section.
+        labels_per_sample: Written out where it is `many`.
     """
 
     expectation: str
     floor: float = 0.7
+    labels_per_sample: LabelsPerSample = "one"
     margin: float = 0.03
     backbone: Mapping[str, Any] = field(default_factory=lambda: {"kind": "shipped", "name": "omniglot_resnet"})
     split: Mapping[str, float] = field(default_factory=lambda: {"train": 0.6, "validation": 0.15, "test": 0.25})

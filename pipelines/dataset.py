@@ -29,7 +29,7 @@ class Sample:
     Attributes:
         id: sha256 of the file's bytes.
         path: Relative to `data/`, with forward slashes.
-        label: One of the project's labels.
+        label: One of the project's labels, or the text of a set of them (`pipelines.core.label_sets`).
         group: Samples with one group share a split; the id where the table has no group.
         domain: Where it came from.
         arrival: ISO 8601 date, or empty.

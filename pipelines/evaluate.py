@@ -13,17 +13,21 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from pipelines.answers import TestAnswers, write_answers
-from pipelines.core.bundle import canonical_json
+from pipelines.core.bundle import BundleManifest, canonical_json
+from pipelines.core.label_sets import LabelsPerSample, members_of
 from pipelines.core.predict import Predictions, Predictor
 from pipelines.dataset import Sample, read_sample, read_samples
 from pipelines.intervals import clopper_pearson
+from pipelines.label_measures import measure_labels
 from pipelines.progress import Progress, silent
 
 _CHUNK = 256
 _N_CALIBRATION_BINS = 10
 
 
-def evaluate(bundle: Path, samples: Path, data: Path, out: Path, progress: Progress = silent) -> None:
+def evaluate(
+    bundle: Path, samples: Path, data: Path, out: Path, progress: Progress = silent, labels_per_sample: LabelsPerSample = "one"
+) -> None:
     """Predicts the test split and writes `predictions.csv` and `evaluation.json`.
 
     Args:
@@ -32,16 +36,21 @@ def evaluate(bundle: Path, samples: Path, data: Path, out: Path, progress: Progr
         data: The folder that sample paths are relative to.
         out: Empty directory.
         progress: Told after every chunk.
+        labels_per_sample: Of the samples. The bundle may be of another time, when the project still had one label a sample.
 
     Raises:
         IntegrityError: A sample's file changed since it was listed, or the bundle is not what its manifest says.
     """
     predictor = Predictor.load(bundle)
     test = read_samples(samples, "test")
-    answers = _predict(predictor, test, data, progress)
-    probabilities = np.concatenate([part.probabilities for part in answers])
-    write_answers(_as_answers(test, answers), out / "predictions.csv")
-    (out / "evaluation.json").write_bytes(canonical_json(_summary(predictor, test, probabilities)))
+    parts = _predict(predictor, test, data, progress)
+    probabilities = np.concatenate([part.probabilities for part in parts])
+    answers = _as_answers(test, parts, labels_per_sample)
+    write_answers(answers, out / "predictions.csv")
+    summary: dict[str, JsonValue] = {"bundle": predictor.bundle, "labels": list(predictor.manifest.labels)}
+    summary |= _shared_measures(answers)
+    summary |= _measures(predictor.manifest, answers, probabilities)
+    (out / "evaluation.json").write_bytes(canonical_json(summary))
 
 
 def _predict(predictor: Predictor, test: Sequence[Sample], data: Path, progress: Progress) -> list[Predictions]:
@@ -53,29 +62,46 @@ def _predict(predictor: Predictor, test: Sequence[Sample], data: Path, progress:
     return answers
 
 
-def _as_answers(test: Sequence[Sample], answers: Sequence[Predictions]) -> TestAnswers:
+def _as_answers(test: Sequence[Sample], parts: Sequence[Predictions], labels_per_sample: LabelsPerSample) -> TestAnswers:
+    predicted = [label for part in parts for label in part.labels]
+    if parts[0].thresholds is not None:
+        predicted = [_as_the_sample_writes_it(answer, sample.label) for answer, sample in zip(predicted, test, strict=True)]
     return TestAnswers(
         ids=np.array([sample.id for sample in test]),
         domains=np.array([sample.domain for sample in test]),
         labels=np.array([sample.label for sample in test]),
-        predicted=np.array([label for part in answers for label in part.labels]),
-        confidences=np.concatenate([part.probabilities.max(axis=1) for part in answers]),
+        predicted=np.array(predicted),
+        confidences=np.concatenate([part.confidences for part in parts]),
+        labels_per_sample=labels_per_sample,
     )
 
 
-def _summary(predictor: Predictor, test: Sequence[Sample], probabilities: NDArray[np.float64]) -> dict[str, JsonValue]:
-    labels = predictor.manifest.labels
-    true = np.array([labels.index(sample.label) if sample.label in labels else -1 for sample in test])
-    correct = probabilities.argmax(axis=1) == true
-    domains = np.array([sample.domain for sample in test])
+def _as_the_sample_writes_it(answer: str, true: str) -> str:
+    # A champion's labels may stand in another order than today's: the same set must be the same text.
+    return true if set(members_of(answer)) == set(members_of(true)) else answer
+
+
+def _shared_measures(answers: TestAnswers) -> dict[str, JsonValue]:
     return {
-        "bundle": predictor.bundle,
-        "labels": list(labels),
-        "accuracy": _accuracy(correct),
-        "accuracy_by_domain": {str(domain): _accuracy(correct[domains == domain]) for domain in sorted(set(domains))},
+        "accuracy": _accuracy(answers.correct),
+        "accuracy_by_domain": {
+            str(domain): _accuracy(answers.correct[answers.domains == domain]) for domain in sorted(set(answers.domains))
+        },
+        "expected_calibration_error": expected_calibration_error(answers.confidences, answers.correct),
+    }
+
+
+def _measures(manifest: BundleManifest, answers: TestAnswers, probabilities: NDArray[np.float64]) -> dict[str, JsonValue]:
+    labels = manifest.labels
+    if manifest.thresholds is not None:
+        true_sets = [set(members_of(text)) for text in answers.labels.tolist()]
+        targets = np.array([[label in members for label in labels] for members in true_sets])
+        return measure_labels(labels, targets, probabilities, manifest.thresholds)
+    true = np.array([labels.index(label) if label in labels else -1 for label in answers.labels.tolist()])
+    correct = answers.correct
+    return {
         "accuracy_by_label": {label: _accuracy(correct[true == index]) for index, label in enumerate(labels) if (true == index).any()},
         "log_loss": float(-np.log(np.maximum(np.where(true >= 0, probabilities[np.arange(len(true)), true], 1e-12), 1e-12)).mean()),
-        "expected_calibration_error": expected_calibration_error(probabilities.max(axis=1), correct),
         "confusion": _confusion(true, probabilities.argmax(axis=1), len(labels)),
     }
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.core.errors import Finding
+from pipelines.core.label_sets import LabelsPerSample
 from pipelines.dataset import DEFAULT_DOMAIN
-from pipelines.label_rows import label_problem
+from pipelines.label_rows import read_label
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class NewSample:
 
     Attributes:
         sha256: Of the file's bytes.
-        label: As a person gave it.
+        label: As a person gave it; a set of labels in its one form.
         domain: Where it came from.
         arrival: ISO 8601 date, or empty.
         group, split: As in the labels table; empty where nobody said.
@@ -34,7 +35,10 @@ class NewSample:
 
 
 def labelled_samples(
-    requests: Iterable[Mapping[str, Any]], feedback: Iterable[Mapping[str, Any]], labels: Sequence[str]
+    requests: Iterable[Mapping[str, Any]],
+    feedback: Iterable[Mapping[str, Any]],
+    labels: Sequence[str],
+    labels_per_sample: LabelsPerSample = "one",
 ) -> tuple[list[NewSample], list[Finding]]:
     """The requests that somebody has labelled.
 
@@ -45,17 +49,19 @@ def labelled_samples(
         requests: Lines of the request log: `request_id`, `time`, `domain`, `raw_sha256` (None: the raw bytes were not kept).
         feedback: Lines of the feedback log: `request_id`, `label`, `time`; times are ISO 8601.
         labels: The project's.
+        labels_per_sample: The project's; with `many` a label is the text of a set, which may be in the order of a bundle before.
 
     Returns:
         The samples, in the order of the requests, and what could not be used.
     """
-    latest = _latest(feedback)
+    read = {name: read_label(text, labels, labels_per_sample) for name, text in _latest(feedback).items()}
+    latest = {name: label for name, (label, _) in read.items()}
     # Only what has a label is kept in memory: a request log may hold millions of lines.
     answered = {str(request["request_id"]): _essentials(request) for request in requests if str(request["request_id"]) in latest}
     findings = [Finding(_request(name), "got feedback, but is not in the request log") for name in sorted(latest.keys() - answered.keys())]
     same_bytes: dict[str, list[str]] = defaultdict(list)
     for name, request in answered.items():
-        problem = _problem(request, latest[name], labels)
+        problem = read[name][1] or _problem(request)
         if problem:
             findings.append(Finding(_request(name), problem))
         else:
@@ -86,9 +92,7 @@ def _seconds(time: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
 
 
-def _problem(request: Mapping[str, Any], label: str, labels: Sequence[str]) -> str:
-    if label not in labels:
-        return label_problem(label, labels)
+def _problem(request: Mapping[str, Any]) -> str:
     return "" if request["raw_sha256"] else "its raw bytes were not kept (serving.sample_raw_frac in the conf file)"
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from pipelines.config import SplitSection
 from pipelines.core.errors import ConfigurationError, DataError, Finding
+from pipelines.core.label_sets import SEPARATOR, LabelsPerSample
 from pipelines.image_files import ImageFile
 from pipelines.labels_table import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 from pipelines.sample_source import SPLIT_FOLDERS, SampleSource, SourceSample, count_by_label, read_source
@@ -27,10 +28,11 @@ class ImportSummary:
 
     Attributes:
         labels: Sorted.
-        n_samples: By label, in the same order.
+        n_samples: By label, in the same order; where a sample has any number of labels it counts for each of them.
         ignored: Files, folders and columns of the source that are no samples.
         fixed_splits: Whether `labels.csv` states the splits, because the source does.
         notes: What was decided for the team, as sentences.
+        n_all: Samples.
     """
 
     labels: tuple[str, ...]
@@ -38,9 +40,10 @@ class ImportSummary:
     ignored: tuple[str, ...]
     fixed_splits: bool
     notes: tuple[str, ...]
+    n_all: int
 
 
-def import_samples(source: Path, target_data: Path) -> ImportSummary:
+def import_samples(source: Path, target_data: Path, labels_per_sample: LabelsPerSample = "one") -> ImportSummary:
     """Copies the samples of `source` to `target_data` and writes their labels table; all or nothing.
 
     Files keep their names and folders. Folders named like splits fix the splits. Where they have no test folder, the validation folder
@@ -49,6 +52,7 @@ def import_samples(source: Path, target_data: Path) -> ImportSummary:
     Args:
         source: A folder of class folders, a folder with a labels table, or a table (see `pipelines.sample_source`).
         target_data: Must not exist, or be empty.
+        labels_per_sample: `many`: labels are sets, names with | between them; the classes are the names in all of them.
 
     Raises:
         ConfigurationError: There is no `source`, or `target_data` is taken.
@@ -60,7 +64,7 @@ def import_samples(source: Path, target_data: Path) -> ImportSummary:
             allowed="a folder that does not exist yet, or an empty one.",
             next_step="choose another folder, or add samples to a workspace with `regraft ingest`.",
         )
-    content = read_source(source)
+    content = read_source(source, labels_per_sample)
     samples, notes, split_faults = _fixed_splits(content)
     _refuse_faults(source, content, split_faults)
     with staged_folder(target_data) as staging:
@@ -70,15 +74,24 @@ def import_samples(source: Path, target_data: Path) -> ImportSummary:
         _write_labels(samples, staging / LABELS_TABLE)
     return ImportSummary(
         labels=content.classes,
-        n_samples=count_by_label(samples, content.classes),
+        n_samples=count_by_label(samples, content.classes, labels_per_sample),
         ignored=content.ignored,
         fixed_splits=any(sample.split for sample in samples),
-        notes=tuple(notes),
+        notes=(*notes, *_about_separators(content.classes)),
+        n_all=len(samples),
     )
+
+
+def _about_separators(classes: Sequence[str]) -> list[str]:
+    # Where labels are sets, no class holds one.
+    n_held = sum(SEPARATOR in label for label in classes)
+    return [f"{n_held} labels hold a {SEPARATOR}: each is taken as one label, as samples have one label here"] if n_held else []
 
 
 def _refuse_faults(source: Path, content: SampleSource, split_faults: Sequence[Finding]) -> None:
     findings = [*content.findings, *split_faults]
+    if not content.classes and not findings:
+        findings.append(Finding(source.name, "has no label at all"))
     if len(content.classes) == 1:
         findings.append(Finding(source.name, f"has one class only, {content.classes[0]!r}: there is nothing to tell apart"))
     if findings:

@@ -11,7 +11,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines.config import ProjectConfig
@@ -19,7 +19,7 @@ from pipelines.core.errors import DataError, Finding
 from pipelines.feedback import NewSample, labelled_samples
 from pipelines.image_files import ImageFile, Unusable, inspect_bytes
 from pipelines.known_content import KnownContent, file_size
-from pipelines.label_rows import label_problem
+from pipelines.label_rows import read_label, with_read_labels
 from pipelines.labels_append import append_rows
 from pipelines.labels_table import read_labels_table
 from pipelines.sample_source import SourceSample, read_source
@@ -68,7 +68,7 @@ def add_samples(data_dir: Path, new: Sequence[NewSample], raw_dir: Path, config:
         data_dir: With the labels table.
         new: What `labelled_samples` gave.
         raw_dir: Holds each sample's bytes in a file named by their sha256.
-        config: Its `labels` and `data.labels_table` are used.
+        config: Its `labels`, `labels_per_sample` and `data.labels_table` are used.
 
     Raises:
         DataError: The labels table cannot be read.
@@ -83,14 +83,14 @@ def ingest_folder(source: Path, data_dir: Path, config: ProjectConfig, domain: s
     Args:
         source: See `pipelines.sample_source`.
         data_dir: With the labels table.
-        config: Its `labels` and `data.labels_table` are used.
+        config: Its `labels`, `labels_per_sample` and `data.labels_table` are used.
         domain: Of the samples for which a table does not state one.
 
     Raises:
         ConfigurationError: There is nothing at `source`.
         DataError: There is no sample in it, or a table cannot be read.
     """
-    content = read_source(source)
+    content = read_source(source, config.labels_per_sample)
     if not content.samples:
         raise DataError(
             got=f"{source} without a usable sample.",
@@ -132,12 +132,14 @@ def _add(data_dir: Path, candidates: Sequence[_Candidate], folder: str, config: 
     table_path = data_dir / config.data.labels_table
     with _one_at_a_time(data_dir) as staging:
         table = read_labels_table(table_path)
-        known = KnownContent(data_dir, table.rows)
+        known = KnownContent(data_dir, with_read_labels(table.rows, config.labels, config.labels_per_sample)[0])
         known.hash_files({size for item in candidates if (size := file_size(item.file)) is not None})
         rows: list[dict[str, str]] = []
         findings: list[Finding] = []
-        for item in candidates:
-            outcome = _judged(item, config.labels, known)
+        for candidate in candidates:
+            label, problem = read_label(candidate.sample.label, config.labels, config.labels_per_sample)
+            item = replace(candidate, sample=replace(candidate.sample, label=label))
+            outcome = Unusable(problem) if problem else _judged(item, known)
             if isinstance(outcome, Unusable):
                 findings.append(Finding(item.where, outcome.problem))
             elif outcome is not None:
@@ -174,11 +176,9 @@ def _workspace(data_dir: Path) -> Workspace:
     return Workspace(data_dir.absolute().parent)
 
 
-def _judged(item: _Candidate, labels: Sequence[str], known: KnownContent) -> _Content | Unusable | None:
+def _judged(item: _Candidate, known: KnownContent) -> _Content | Unusable | None:
     """The content of a sample that can be added; None for what is known under the same label."""
     label = item.sample.label
-    if label not in labels:
-        return Unusable(label_problem(label, labels))
     same_bytes = known.labels_of_bytes(item.sample.sha256)
     if same_bytes:
         return _conflict(label, same_bytes, "content")

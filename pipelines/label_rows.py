@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from pipelines.core.label_sets import SEPARATOR, LabelsPerSample, members_of, set_text
 from pipelines.dataset import SPLITS
 from pipelines.image_files import normal_path
 from pipelines.labels_table import LabelRow
@@ -47,6 +48,42 @@ def usable_rows(rows: Sequence[LabelRow]) -> tuple[list[LabelRow], list[Problem]
         if row.arrival and not _is_date(row.arrival):
             problems.append(Problem(path, f"the arrival {row.arrival!r} is no ISO 8601 date, for example 2026-11-20", "row"))
     return usable, problems
+
+
+def read_label(text: str, labels: Sequence[str], labels_per_sample: LabelsPerSample) -> tuple[str, str]:
+    """A sample's label, and what is wrong with it.
+
+    Args:
+        text: As somebody has written it.
+        labels: The project's.
+        labels_per_sample: `many`: names with | between them, in any order, with blanks around them or without; none at all is a set, too.
+
+    Returns:
+        The label: a set in its one form (see `pipelines.core.label_sets`). The text itself, and a problem, where it is none.
+    """
+    if labels_per_sample == "one":
+        return text, "" if text in labels else label_problem(text, labels)
+    problem = set_problem(text) or "; ".join(label_problem(name, labels) for name in members_of(text) if name not in labels)
+    return (text, problem) if problem else (set_text(members_of(text), labels), "")
+
+
+def set_problem(text: str) -> str:
+    """What is wrong with the text of a set, whichever labels there are; empty where nothing is."""
+    members = members_of(text)
+    if not all(members):
+        return f"the label {text!r} has no name on one side of a {SEPARATOR}"
+    twice = sorted({name for name in members if members.count(name) > 1})
+    return f"the label {text!r} names {twice[0]!r} twice" if twice else ""
+
+
+def with_read_labels(
+    rows: Sequence[LabelRow], labels: Sequence[str], labels_per_sample: LabelsPerSample
+) -> tuple[list[LabelRow], list[Problem]]:
+    """The rows with their labels as `read_label` gives them, and what is wrong with labels."""
+    # Once a text: a table may hold a million rows, and the nearest label of a wrong one is searched for.
+    read = {text: read_label(text, labels, labels_per_sample) for text in {row.label for row in rows}}
+    problems = [Problem(normal_path(row.path), read[row.label][1], "label") for row in rows if read[row.label][1]]
+    return [replace(row, label=read[row.label][0]) for row in rows], problems
 
 
 def label_problem(label: str, labels: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ import pandas as pd
 from pipelines.config import ProjectConfig
 from pipelines.dataset import DEFAULT_DOMAIN, Sample
 from pipelines.image_files import ImageFile, Unusable, inspect_images, normal_path
-from pipelines.label_rows import Problem, label_problem, split_problems, usable_rows
+from pipelines.label_rows import Problem, split_problems, usable_rows, with_read_labels
 from pipelines.labels_table import COLUMNS, LabelRow, LabelsTable, read_labels_table
 
 SAMPLES, IMAGES, PROBLEMS = "samples.csv", "images.csv", "problems.csv"
@@ -37,11 +37,12 @@ def build_manifest(data_dir: Path, config: ProjectConfig, out: Path) -> None:
     table = read_labels_table(data_dir / config.data.labels_table)
     problems = _notes(table, config.data.labels_table) + [Problem(item.where, item.problem, "row") for item in table.findings]
     rows, row_problems = usable_rows(table.rows)
+    rows, label_problems = with_read_labels(rows, config.labels, config.labels_per_sample)
     files = inspect_images(data_dir, [normal_path(row.path) for row in rows])
     pairs = [(row, file) for row, file in zip(rows, files, strict=True) if isinstance(file, ImageFile)]
     unusable = [(row, file) for row, file in zip(rows, files, strict=True) if isinstance(file, Unusable)]
     problems += row_problems + [Problem(normal_path(row.path), file.problem, "file") for row, file in unusable]
-    problems += _label_problems(rows, config.labels) + split_problems(rows) + _twin_problems(pairs)
+    problems += label_problems + split_problems(rows) + _twin_problems(pairs)
     _write(out / SAMPLES, SAMPLE_COLUMNS, [_sample(row, file) for row, file in pairs])
     _write(out / IMAGES, IMAGE_COLUMNS, [{**asdict(file), "path": normal_path(row.path)} for row, file in pairs])
     _write(out / PROBLEMS, PROBLEM_COLUMNS, [asdict(problem) for problem in problems])
@@ -65,11 +66,6 @@ def _sample(row: LabelRow, file: ImageFile) -> dict[str, object]:
 def _notes(table: LabelsTable, name: str) -> list[Problem]:
     known = ", ".join(COLUMNS)
     return [Problem(name, f"the column {column!r} is not used; Regraft knows {known}", "note") for column in table.unknown_columns]
-
-
-def _label_problems(rows: Sequence[LabelRow], labels: Sequence[str]) -> list[Problem]:
-    wrong = {label: label_problem(label, labels) for label in {row.label for row in rows} - set(labels)}
-    return [Problem(normal_path(row.path), wrong[row.label], "label") for row in rows if row.label in wrong]
 
 
 def _twin_problems(pairs: Sequence[tuple[LabelRow, ImageFile]]) -> list[Problem]:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from pipelines.backbones import SelectedBackbone, read_selected
-from pipelines.calibrate import read_temperature
+from pipelines.calibrate import read_calibration
 from pipelines.config import LEARNING_SECTIONS, MACHINE_PATHS, ProjectConfig
 from pipelines.core.bundle import BundleManifest, Golden, canonical_json, seal
+from pipelines.core.label_sets import members_of
 from pipelines.core.predict import Predictions, Predictor
 from pipelines.core.signals import random_projection
 from pipelines.dataset import Sample, read_sample, read_samples
@@ -25,6 +26,8 @@ from pipelines.dataset import Sample, read_sample, read_samples
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "scipy", "safetensors")
 # A golden near the decision boundary would turn red from rounding alone.
 _MIN_GOLDEN_MARGIN = 0.2
+# The same margin where a label is decided by itself: of 0.6 against a threshold of 0.5, in log odds.
+_MIN_GOLDEN_LOG_ODDS = 0.4
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def package(inputs: PackageInputs, config: ProjectConfig, out: Path) -> None:
     test = _chosen(read_samples(inputs.samples, "test"), config.bundle.max_reference_samples)
     raw = [read_sample(inputs.data, sample) for sample in test]
     answers = Predictor.load(bundle, verify=False).predict(raw)
-    _write_reference(bundle, test, answers, config.labels)
+    _write_reference(bundle, test, answers, config)
     _write_goldens(bundle, raw, answers, config.bundle.n_goldens, manifest)
     _write_documents(bundle, inputs, config, selected)
     seal(bundle, manifest)
@@ -74,13 +77,16 @@ def _write_model(bundle: Path, inputs: PackageInputs, config: ProjectConfig, sel
     n_features = safetensors.numpy.load(weights)["head.weight"].shape[1]
     projection = random_projection(n_features, min(n_features, config.bundle.n_compact_embedding), config.seed)
     safetensors.numpy.save_file({"projection": projection}, bundle / "projection.safetensors")
+    calibration = read_calibration(inputs.calibrated)
     manifest = BundleManifest(
         project=config.project,
         task=config.task,
         labels=config.labels,
+        labels_per_sample=config.labels_per_sample,
+        thresholds=calibration.thresholds,
         backbone=selected.spec,
         preprocess=selected.preprocess,
-        temperature=read_temperature(inputs.calibrated),
+        temperature=calibration.temperature,
         files={},
     )
     seal(bundle, manifest)  # provisional: lets the Predictor load it to compute the rest
@@ -92,7 +98,7 @@ def _chosen(samples: Sequence[Sample], n_most: int) -> list[Sample]:
     return sorted(samples, key=lambda sample: sample.id)[:n_most]
 
 
-def _write_reference(bundle: Path, test: Sequence[Sample], answers: Predictions, labels: Sequence[str]) -> None:
+def _write_reference(bundle: Path, test: Sequence[Sample], answers: Predictions, config: ProjectConfig) -> None:
     import safetensors.numpy
 
     correct = [sample.label == label for sample, label in zip(test, answers.labels, strict=True)]
@@ -101,9 +107,15 @@ def _write_reference(bundle: Path, test: Sequence[Sample], answers: Predictions,
         "probabilities": answers.probabilities.astype(np.float32),
         "statistics": answers.statistics,
         "correct": np.array(correct, dtype=np.uint8),
-        "labels": np.array([labels.index(sample.label) for sample in test], dtype=np.int64),
+        "labels": _true_labels(test, config),
     }
     safetensors.numpy.save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, bundle / "reference.safetensors")
+
+
+def _true_labels(test: Sequence[Sample], config: ProjectConfig) -> NDArray[np.generic]:
+    if config.labels_per_sample == "one":
+        return np.array([config.labels.index(sample.label) for sample in test], dtype=np.int64)
+    return np.array([[label in members_of(sample.label) for label in config.labels] for sample in test], dtype=np.uint8)
 
 
 def _write_goldens(bundle: Path, raw: Sequence[bytes], answers: Predictions, n_goldens: int, manifest: BundleManifest) -> None:
@@ -119,14 +131,27 @@ def _write_goldens(bundle: Path, raw: Sequence[bytes], answers: Predictions, n_g
 
 def _golden_indices(answers: Predictions, n_goldens: int) -> list[int]:
     """Samples away from the decision boundary first, the predicted labels in turn."""
-    ordered = np.sort(answers.probabilities, axis=1)
-    near_boundary = (ordered[:, -1] - ordered[:, -2]) < _MIN_GOLDEN_MARGIN
+    near_boundary = _near_boundary(answers)
     seen: dict[str, int] = {}
     keys = []
     for index, label in enumerate(answers.labels):
         keys.append((bool(near_boundary[index]), seen.get(label, 0), index))
         seen[label] = seen.get(label, 0) + 1
     return [index for _, _, index in sorted(keys)[:n_goldens]]
+
+
+def _near_boundary(answers: Predictions) -> NDArray[np.bool_]:
+    if answers.thresholds is None:
+        ordered = np.sort(answers.probabilities, axis=1)
+        return np.asarray((ordered[:, -1] - ordered[:, -2]) < _MIN_GOLDEN_MARGIN)
+    # Log odds: a threshold of 0.01 has no probability that lies 0.1 below it.
+    distances = np.abs(_log_odds(answers.probabilities) - _log_odds(np.asarray(answers.thresholds)))
+    return np.asarray(distances.min(axis=1) < _MIN_GOLDEN_LOG_ODDS)
+
+
+def _log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    inside = np.clip(probabilities, 1e-12, 1 - 1e-12)
+    return np.asarray(np.log(inside) - np.log1p(-inside))
 
 
 def _write_documents(bundle: Path, inputs: PackageInputs, config: ProjectConfig, selected: SelectedBackbone) -> None:
@@ -139,11 +164,12 @@ def _write_documents(bundle: Path, inputs: PackageInputs, config: ProjectConfig,
 
 
 def _card(config: ProjectConfig, selected: SelectedBackbone, lineage: dict[str, JsonValue]) -> str:
+    what = f"Classifies one {config.task} into" if config.labels_per_sample == "one" else f"Says of one {config.task} which it has of"
     return "\n".join(
         [
             f"# {config.project}",
             "",
-            f"Classifies one {config.task} into {len(config.labels)} labels: {', '.join(config.labels)}.",
+            f"{what} {len(config.labels)} labels: {', '.join(config.labels)}.",
             "",
             f"- Backbone: {selected.spec.name} ({selected.spec.origin}, licence {selected.spec.licence})",
             f"- Method: {config.method.kind}, seed {config.seed}",

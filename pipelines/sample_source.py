@@ -3,21 +3,24 @@
 FOLDER/ants/1.jpg                 the label is the first folder's name
 FOLDER/train/ants/1.jpg           first-level folders that are all named like splits are splits; the label comes second
 FOLDER/labels.csv, TABLE.csv      a table with path and label; paths are relative to the table's folder
+
+Where a sample has any number of labels, a table's cell or a folder's name may hold several, with | between them.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
 from pipelines.core.errors import ConfigurationError, Finding
+from pipelines.core.label_sets import LabelsPerSample, members_of, set_text
 from pipelines.core.preprocess import IMAGE_FORMATS
 from pipelines.image_files import IMAGE_SUFFIXES, ImageFile, Unusable, inspect_images, normal_path
-from pipelines.label_rows import has_control_character, split_problems, usable_rows
+from pipelines.label_rows import has_control_character, set_problem, split_problems, usable_rows
 from pipelines.labels_table import read_labels_table
 
 SPLIT_FOLDERS: dict[str, str] = {"train": "train", "val": "validation", "valid": "validation", "validation": "validation", "test": "test"}
@@ -31,6 +34,7 @@ class SourceSample:
 
     Attributes:
         path: Relative to the source's root, with forward slashes.
+        label: A set of labels is in its one form, in the order of the source's classes.
     """
 
     path: str
@@ -73,8 +77,12 @@ class _Listing:
     findings: list[Finding]
 
 
-def read_source(source: Path) -> SampleSource:
+def read_source(source: Path, labels_per_sample: LabelsPerSample = "one") -> SampleSource:
     """Reads a source and decodes each of its images once.
+
+    Args:
+        source: A folder or a table.
+        labels_per_sample: `many`: labels are sets; an empty one is a set, too.
 
     Raises:
         ConfigurationError: There is nothing at `source`.
@@ -88,7 +96,9 @@ def read_source(source: Path) -> SampleSource:
         )
     table = source if source.is_file() else next((source / name for name in TABLES_IN_FOLDER if (source / name).is_file()), None)
     root = source if table is None else table.parent
-    listing = _list_folder(root) if table is None else _list_table(table)
+    listing = _list_folder(root) if table is None else _list_table(table, labels_per_sample)
+    if labels_per_sample == "many":
+        listing = _with_sets(listing)
     files = inspect_images(root, [sample.path for sample in listing.samples], links_may_leave=True)
     pairs = list(zip(listing.samples, files, strict=True))
     broken = [Finding(sample.path, file.problem) for sample, file in pairs if isinstance(file, Unusable)]
@@ -103,13 +113,24 @@ def read_source(source: Path) -> SampleSource:
     )
 
 
-def _list_table(table: Path) -> _Listing:
+def _with_sets(listing: _Listing) -> _Listing:
+    """The classes are the names in all sets; a sample whose set cannot be read is a finding."""
+    problems = {text: set_problem(text) for text in {*listing.classes, *(sample.label for sample in listing.samples)}}
+    classes = sorted({name for text, problem in problems.items() if not problem for name in members_of(text)})
+    samples = [
+        replace(sample, label=set_text(members_of(sample.label), classes)) for sample in listing.samples if not problems[sample.label]
+    ]
+    wrong = [Finding(sample.path, problems[sample.label]) for sample in listing.samples if problems[sample.label]]
+    return _Listing(samples, classes, listing.split_folders, listing.ignored, [*listing.findings, *wrong])
+
+
+def _list_table(table: Path, labels_per_sample: LabelsPerSample) -> _Listing:
     content = read_labels_table(table)
     rows, problems = usable_rows(content.rows)
     problems += split_problems(rows)
     findings = [*content.findings, *(Finding(problem.where, problem.problem) for problem in problems)]
-    findings += [Finding(row.where, "the label is empty") for row in rows if not row.label]
-    labelled = [row for row in rows if row.label]
+    labelled = [row for row in rows if row.label or labels_per_sample == "many"]
+    findings += [Finding(row.where, "the label is empty") for row in rows if not row.label and labels_per_sample == "one"]
     samples = [SourceSample(normal_path(row.path), row.label, row.group, row.domain, row.arrival, row.split) for row in labelled]
     ignored = [f"the column {column!r} of {table.name}" for column in content.unknown_columns]
     return _Listing(samples, sorted({row.label for row in labelled}), [], ignored, findings)
@@ -202,9 +223,10 @@ def _shown(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def count_by_label(samples: Sequence[SourceSample], classes: Sequence[str]) -> dict[str, int]:
-    """Samples of each class, in the order of `classes`."""
+def count_by_label(samples: Sequence[SourceSample], classes: Sequence[str], labels_per_sample: LabelsPerSample = "one") -> dict[str, int]:
+    """Samples of each class, in the order of `classes`; where labels are sets, samples that have it."""
     counts = dict.fromkeys(classes, 0)
     for sample in samples:
-        counts[sample.label] += 1
+        for name in [sample.label] if labels_per_sample == "one" else members_of(sample.label):
+            counts[name] += 1
     return counts

@@ -19,6 +19,7 @@ import pandas as pd
 
 from pipelines.config import ProjectConfig, SplitSection
 from pipelines.core.errors import DataError, Finding
+from pipelines.core.label_sets import members_of
 from pipelines.dataset import SPLITS, Split
 from pipelines.manifest import IMAGES, SAMPLE_COLUMNS, SAMPLES
 
@@ -52,12 +53,12 @@ def assign_splits(manifest: Path, config: ProjectConfig, out: Path) -> None:
 
     Args:
         manifest: Output of stage `manifest`.
-        config: Its `labels` and `split` are used.
+        config: Its `labels`, `labels_per_sample` and `split` are used.
         out: Gets samples.csv, and copies.csv: `path` and `copy_of`, the path that stays.
 
     Raises:
-        DataError: A class without a sample in train or in test, no sample at all in validation, a group or a picture in two splits, or an
-            unknown split in the table.
+        DataError: A class without a sample in train or in test (where a sample has any number of labels: also one that all samples there
+            have), no sample at all in validation, a group or a picture in two splits, or an unknown split in the table.
     """
     table = _keyed_samples(manifest)
     table["split"] = [_split(key, fixed, config.split) for key, fixed in zip(table["key"], table["split"], strict=True)]
@@ -65,7 +66,10 @@ def assign_splits(manifest: Path, config: ProjectConfig, out: Path) -> None:
     # Before copies are left out: one of them may be what tears a group.
     _refuse_torn(table)
     is_copy = table["id"].duplicated()
-    _refuse_missing(table[~is_copy], config.labels)
+    if config.labels_per_sample == "one":
+        _refuse_missing(table[~is_copy], config.labels)
+    else:
+        _refuse_one_sided(table[~is_copy], config.labels)
     table.loc[~is_copy, list(SAMPLE_COLUMNS)].to_csv(out / SAMPLES, index=False, lineterminator="\n")
     _copies(table, is_copy).to_csv(out / COPIES, index=False, lineterminator="\n")
 
@@ -140,6 +144,33 @@ def _refuse_missing(table: pd.DataFrame, labels: Sequence[str]) -> None:
             next_step="add samples of these classes (or more groups), or state splits in the column split of the labels table.",
             findings=[Finding(label, _shortage(label, counts)) for label in (labels if no_validation else short)],
         )
+
+
+def _refuse_one_sided(table: pd.DataFrame, labels: Sequence[str]) -> None:
+    """With any number of labels a sample, each label is a question of its own: both answers must be there to learn it and to judge it."""
+    sizes = Counter(table["split"])
+    rows = zip(table["label"].tolist(), table["split"].tolist(), strict=True)
+    counts = Counter((label, split) for text, split in rows for label in members_of(text))
+    findings = [
+        Finding(label, _one_sided(counts[label, split], split))
+        for label in labels
+        for split in _NEEDED
+        if counts[label, split] in (0, sizes[split])
+    ]
+    if findings or not sizes["validation"]:
+        n_short = len({finding.where for finding in findings})
+        missing = [f"{n_short} of {len(labels)} labels that no sample or every sample has in train or in test"] if findings else []
+        missing += ["no sample in validation"] if not sizes["validation"] else []
+        raise DataError(
+            got=f"{'; '.join(missing)}.",
+            allowed="of every label a sample with it and one without it in train, likewise in test, and at least one sample in validation.",
+            next_step="add samples with and without these labels (or more groups), or state splits in the column split of the table.",
+            findings=findings,
+        )
+
+
+def _one_sided(n_with: int, split: Split) -> str:
+    return f"all {n_with} samples in {split} have it" if n_with else f"no sample in {split} has it"
 
 
 def _shortage(label: str, counts: Mapping[tuple[str, str], int]) -> str:

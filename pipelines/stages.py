@@ -10,8 +10,9 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from pipelines.config import LEARNING_SECTIONS, MACHINE_PATHS, BestOfBackbones, ProjectConfig
-from pipelines.core.bundle import file_sha256, read_manifest
+from pipelines.config import LEARNING_SECTIONS, MACHINE_PATHS, BestOfBackbones, ProjectConfig, ShippedBackbone, SingleBackbone
+from pipelines.core.bundle import canonical_json, file_sha256, read_manifest
+from pipelines.core.errors import ConfigurationError
 from pipelines.dataset import read_samples
 from pipelines.progress import Progress, silent
 from pipelines.store import StageOutput, StageStore, stage_fingerprint
@@ -45,7 +46,9 @@ class Stages:
 
             build_manifest(self.workspace.data, self.config, out)
 
-        return self._store.run("manifest", {"dataset": dataset, **self._section("labels", "data")}, "pipelines.manifest", make)
+        return self._store.run(
+            "manifest", {"dataset": dataset, **self._section("labels", "labels_per_sample", "data")}, "pipelines.manifest", make
+        )
 
     def validate(self, manifest: StageOutput) -> StageOutput:
         """Checks the manifest; its output exists for bad data too, so that the Data Docs can be read."""
@@ -55,7 +58,7 @@ class Stages:
 
             validate(manifest.path, self.config, out)
 
-        key = {"manifest": manifest.fingerprint, **self._section("project", "labels", "data", "split")}
+        key = {"manifest": manifest.fingerprint, **self._section("project", "labels", "labels_per_sample", "data", "split")}
         return self._store.run("validate", key, "pipelines.validate", make)
 
     def split(self, manifest: StageOutput) -> StageOutput:
@@ -66,33 +69,83 @@ class Stages:
 
             assign_splits(manifest.path, self.config, out)
 
-        return self._store.run("split", {"manifest": manifest.fingerprint, **self._section("labels", "split")}, "pipelines.split", make)
+        key = {"manifest": manifest.fingerprint, **self._section("labels", "labels_per_sample", "split")}
+        return self._store.run("split", key, "pipelines.split", make)
 
-    def select(self) -> StageOutput:
-        """Resolves the backbone."""
+    def select(self, split: StageOutput | None = None) -> StageOutput:
+        """Resolves the backbone; of several, ranks them on the split's samples and chooses one. A single one needs no split."""
+        backbone = self.config.backbone
+        return self._select_best(backbone, split) if isinstance(backbone, BestOfBackbones) else self._select_single(backbone)
+
+    def _select_single(self, backbone: SingleBackbone) -> StageOutput:
         from pipelines.backbones import source_description
 
         def make(out: Path) -> None:
             from pipelines.backbones import select_backbone, write_selected
 
-            if isinstance(backbone, BestOfBackbones):
-                raise NotImplementedError
             write_selected(select_backbone(backbone), out / "backbone.json")
 
-        backbone = self.config.backbone
-        if isinstance(backbone, BestOfBackbones):
-            raise NotImplementedError
+        # Without the split: the same backbone for whatever data.
         key = {"source": source_description(backbone), **self._section("backbone")}
         return self._store.run("select", key, "pipelines.backbones", make)
+
+    def _select_best(self, backbone: BestOfBackbones, split: StageOutput | None) -> StageOutput:
+        from pipelines.backbones import source_description
+        from pipelines.selection import probe_section, select_best
+
+        if split is None:
+            raise ConfigurationError(
+                got="backbone: best_of, to be resolved without samples.",
+                allowed="the output of stage `split`: the best backbone is the one for this very data.",
+                next_step="run stage `split` first and give its output, or name a single backbone.",
+            )
+
+        def make(out: Path) -> None:
+            features = self.workspace.features
+            select_best(backbone, split.path / "samples.csv", self.workspace.data, self.config, features, out, self.progress)
+
+        probe = probe_section(self.config).model_dump(mode="json")
+        sections = self._section("backbone", "labels", "labels_per_sample", "device", "compute", "seed")
+        sources: list[JsonValue] = [source_description(candidate) for candidate in backbone.candidates]
+        key = {"sources": sources, "split": split.fingerprint, "probe": probe, **sections}
+        return self._store.run("select", key, "pipelines.selection", make)
+
+    def check_weights(self, split: StageOutput, selected: StageOutput) -> StageOutput | None:
+        """Looks whether third-party weights are used as they were trained: padding, mean and std, channel order, damaged layers.
+
+        Done once for a backbone: which of the project's images it is asked with does not matter, so the split is no part of the key.
+
+        Returns:
+            `sanity.json`; nothing for a shipped backbone, whose card says what was measured of it.
+        """
+        from pipelines.backbones import entry_of, read_selected
+
+        choice = read_selected(selected.path / "backbone.json")
+        entry = entry_of(self.config.backbone, choice)
+        if isinstance(entry, ShippedBackbone):
+            return None
+
+        def make(out: Path) -> None:
+            from pipelines.training.gathering import material_for
+            from pipelines.weights_sanity import check_weights
+
+            samples = split.path / "samples.csv"
+            material = material_for(choice, samples, self.workspace.data, self.config, self.workspace.features, out, self.progress)
+            (out / "sanity.json").write_bytes(canonical_json(check_weights(entry, choice, material.train, self.config.device).record()))
+
+        key = {"select": selected.fingerprint, **self._section("labels", "labels_per_sample", "device")}
+        return self._store.run("check_weights", key, "pipelines.weights_sanity", make)
 
     def train(self, split: StageOutput, selected: StageOutput) -> StageOutput:
         """Trains by the configured method."""
 
         def make(out: Path) -> None:
+            from pipelines.training.launch import train_in_processes
             from pipelines.training.train import KeptFolders, train
 
+            run = train if self.config.compute.processes == 1 else train_in_processes
             kept = KeptFolders(self.workspace.features, checkpoints)
-            train(split.path / "samples.csv", self.workspace.data, selected.path / "backbone.json", self.config, kept, out, self.progress)
+            run(split.path / "samples.csv", self.workspace.data, selected.path / "backbone.json", self.config, kept, out, self.progress)
 
         sections = self._section("labels", "labels_per_sample", "method", "device", "compute", "seed")
         key = {"split": split.fingerprint, "select": selected.fingerprint, **sections}
@@ -145,7 +198,7 @@ class Stages:
         def make(out: Path) -> None:
             from pipelines.evaluate import evaluate
 
-            evaluate(bundle, split.path / "samples.csv", self.workspace.data, out, self.progress)
+            evaluate(bundle, split.path / "samples.csv", self.workspace.data, out, self.progress, self.config.labels_per_sample)
 
-        key: dict[str, JsonValue] = {"bundle": read_manifest(bundle)[1], "split": split.fingerprint}
+        key = {"bundle": read_manifest(bundle)[1], "split": split.fingerprint, **self._section("labels_per_sample")}
         return self._store.run("evaluate", key, "pipelines.evaluate", make)

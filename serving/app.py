@@ -50,7 +50,7 @@ def _add_routes(app: FastAPI, endpoint: Callable[[], Endpoint]) -> None:
         content_type = refuse_other_types(request.headers.getlist("content-type"), MULTIPART, JSON)
         one = endpoint()
         answer = await _work(request, one, lambda body: partial(one.predict, body, content_type, request_id_of(request)))
-        return JSONResponse(answer.model_dump())
+        return JSONResponse(answer.model_dump(exclude_none=True))
 
     async def feedback(request: Request) -> Response:
         """Takes the true label of one earlier prediction or of many."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pipelines.core.errors import DataError
+from pipelines.core.label_sets import canonical_text, members_of
 from serving.body_reader import BodyReader
 from serving.bounded_pool import BoundedPool
 from serving.failures import RequestFailure, unprocessable
@@ -23,7 +24,8 @@ from serving.source_digest import own_root, source_digest
 from serving.strict_json import fit, load_strict
 
 if TYPE_CHECKING:
-    from pipelines.core.predict import Predictions
+    from pipelines.core.bundle import BundleManifest
+    from pipelines.core.predict import Predictions, Predictor
 
 _MAX_NAMED_LABELS = 20
 T = TypeVar("T")
@@ -101,16 +103,7 @@ class Endpoint:
         """
         items = _one_or_many(body)
         predictor = self.model().predictor
-        wrong = [str(index) for index, item in enumerate(items) if item.label not in predictor.manifest.labels]
-        if wrong:
-            labels = predictor.manifest.labels
-            shown = ", ".join(labels[:_MAX_NAMED_LABELS]) + (", …" if len(labels) > _MAX_NAMED_LABELS else "")
-            raise unprocessable(
-                "unknown_label",
-                f"{len(wrong)} label(s) that bundle {predictor.bundle} does not have, at {', '.join(wrong[:_MAX_NAMED_LABELS])};"
-                f" its labels: {shown}.",
-                "send one of the labels that GET /model lists; nothing of this request was taken.",
-            )
+        items = _with_known_labels(items, predictor)
         if not self._journal.enabled or not self._note_logged(self._journal.log_feedback(items)):
             raise RequestFailure(
                 503,
@@ -130,6 +123,8 @@ class Endpoint:
             bundle=current.predictor.bundle if current else None,
             project=manifest.project if manifest else None,
             labels=list(manifest.labels) if manifest else None,
+            labels_per_sample=manifest.labels_per_sample if manifest else None,
+            thresholds=dict(zip(manifest.labels, manifest.thresholds, strict=True)) if manifest and manifest.thresholds else None,
             backbone=manifest.backbone.name if manifest else None,
             loaded_at=current.loaded_at if current else None,
             code_digest=self._code_digest,
@@ -145,11 +140,44 @@ class Endpoint:
 
 
 def _as_predictions(ids: list[str], answers: Predictions, labels: tuple[str, ...]) -> list[Prediction]:
-    rows = answers.probabilities.tolist()
+    rows = zip(ids, answers.labels, answers.confidences.tolist(), answers.probabilities.tolist(), strict=True)
     return [
-        Prediction(id=identity, label=label, probability=max(row), probabilities=dict(zip(labels, row, strict=True)))
-        for identity, label, row in zip(ids, answers.labels, rows, strict=True)
+        Prediction(
+            id=identity,
+            label=label,
+            labels=None if answers.thresholds is None else members_of(label),
+            probability=confidence,
+            probabilities=dict(zip(labels, row, strict=True)),
+        )
+        for identity, label, confidence, row in rows
     ]
+
+
+def _with_known_labels(items: list[Feedback], predictor: Predictor) -> list[Feedback]:
+    """The pieces of feedback with their labels as the log has them: one label, or the one text of a set.
+
+    Raises:
+        RequestFailure: 422 where a label is not one of the bundle's.
+    """
+    manifest = predictor.manifest
+    labels = [_known_label(item.label, manifest) for item in items]
+    wrong = [str(index) for index, label in enumerate(labels) if label is None]
+    if wrong:
+        shown = ", ".join(manifest.labels[:_MAX_NAMED_LABELS]) + (", …" if len(manifest.labels) > _MAX_NAMED_LABELS else "")
+        what = "send one of the labels" if manifest.labels_per_sample == "one" else "send labels, each once,"
+        raise unprocessable(
+            "unknown_label",
+            f"{len(wrong)} label(s) that bundle {predictor.bundle} does not have, at {', '.join(wrong[:_MAX_NAMED_LABELS])};"
+            f" its labels: {shown}.",
+            f"{what} that GET /model lists; nothing of this request was taken.",
+        )
+    return [item.model_copy(update={"label": label}) for item, label in zip(items, labels, strict=True)]
+
+
+def _known_label(label: str | list[str], manifest: BundleManifest) -> str | None:
+    if manifest.labels_per_sample == "many":
+        return canonical_text(label, manifest.labels)
+    return label if isinstance(label, str) and label in manifest.labels else None
 
 
 def _one_or_many(body: bytes) -> list[Feedback]:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import PydanticCustomError
 
 from pipelines.core.request_log import DOMAIN_PATTERN, PREDICTION_ID_PATTERN
 
 DEFAULT_DOMAIN = "default"
 MAX_FEEDBACK_ITEMS = 1_000
 
+TEXT_OR_LIST = "text_or_list"
+
+
+def _as_one_problem(value: Any, validated: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return validated(value)
+    except ValidationError as error:  # one for each kind that it could have been
+        raise PydanticCustomError(TEXT_OR_LIST, "neither a string nor a list of strings") from error
+
+
 PredictionId = Annotated[str, Field(pattern=PREDICTION_ID_PATTERN)]
 Domain = Annotated[str, Field(pattern=DOMAIN_PATTERN)]
+FedBackLabel = Annotated[str | list[str], WrapValidator(_as_one_problem)]
 
 
 class _Body(BaseModel):
@@ -46,11 +58,12 @@ class Feedback(_Body):
 
     Attributes:
         id: The prediction's id, as POST /predict answered it.
-        label: One of the labels that GET /model lists.
+        label: One of the labels that GET /model lists. Where a sample has any number of them: a list of them, or their text with | between
+            them; an empty list or text says that it has none.
     """
 
     id: PredictionId
-    label: str
+    label: FedBackLabel
 
 
 class FeedbackList(_Body):
@@ -64,13 +77,16 @@ class Prediction(_Body):
 
     Attributes:
         id: Name it in POST /feedback.
-        label: The most probable label.
-        probability: Of that label.
-        probabilities: Of every label; they sum to 1.
+        label: The most probable label. Where a sample has any number of labels: those whose probabilities reach their thresholds, with |
+            between them, empty where none does.
+        labels: The same as a list; only where a sample has any number of labels.
+        probability: That `label` is right, the whole set of labels if it is one.
+        probabilities: Of every label; they sum to 1 where a sample has one label.
     """
 
     id: PredictionId
     label: str
+    labels: list[str] | None = None
     probability: float
     probabilities: dict[str, float]
 
@@ -115,6 +131,8 @@ class ModelAnswer(_Body):
     Attributes:
         bundle: Id of the bundle that answers; null while none is loaded.
         loaded_at: Since when.
+        labels_per_sample: `many`: an image has any number of the labels.
+        thresholds: By label, where an image has any number of them.
         backbone: Name of the architecture.
         code_digest: sha256 over the sources that answer, as `serving.source_digest` makes it.
         request_log: Whether answered samples are logged.
@@ -125,6 +143,8 @@ class ModelAnswer(_Body):
     bundle: str | None
     project: str | None
     labels: list[str] | None
+    labels_per_sample: Literal["one", "many"] | None
+    thresholds: dict[str, float] | None
     backbone: str | None
     loaded_at: str | None
     code_digest: str

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from serving.failures import RequestFailure, bad_request
+from serving.schemas import TEXT_OR_LIST
 
 Model = TypeVar("Model", bound=BaseModel)
 _MAX_NAMED_PROBLEMS = 5
@@ -78,6 +79,7 @@ def _problem(kind: str) -> str:
         "missing": "this key is missing",
         "too_short": "there must be at least one",
         "string_type": "this must be a string",
+        TEXT_OR_LIST: "this must be a string, or a list of strings",
         "string_pattern_mismatch": "this does not have the allowed form",
     }
     return texts.get(kind, "this has the wrong type")

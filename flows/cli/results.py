@@ -10,6 +10,7 @@ from flows.pages import percent
 from flows.records import Accuracy, RunRecord
 
 if TYPE_CHECKING:
+    from flows.backbone_ranking import BackboneRanking
     from flows.evaluation import Evaluation
     from flows.monitor import MonitorResult
     from flows.production import Deployed
@@ -60,6 +61,28 @@ def print_evaluation(evaluation: Evaluation, *, as_json: bool) -> None:
         accuracy = Accuracy.model_validate(value)
         table.add_row(name, str(accuracy.n), percent(accuracy))
     _stdout().print(table)
+
+
+def print_ranking(ranking: BackboneRanking, *, as_json: bool) -> None:
+    """Backbones by transferability, the probed ones with their accuracy, and which one would be chosen."""
+    if as_json:
+        print_json(ranking.as_json())
+        return
+    from rich.table import Table
+
+    numbers = ("LogME", "H-score", "probe: accuracy, 95 % interval", "log loss", "features/s", "parameters")
+    table = Table(
+        "backbone", *numbers, title=f"{ranking.content['n_train']} training, {ranking.content['n_validation']} validation samples"
+    )
+    for row in ranking.content["candidates"]:
+        accuracy = percent(Accuracy.model_validate(row["accuracy"])) if "accuracy" in row else "not probed"
+        log_loss = f"{row['log_loss']:.4f}" if row.get("log_loss") is not None else ""
+        scores = (f"{row['log_me']:.4f}", f"{row['h_score']:.3f}", accuracy, log_loss)
+        table.add_row(row["backbone"], *scores, f"{row['features_per_second']:.0f}", f"{row['n_parameters'] / 1e6:.2f} M")
+    _stdout().print(table)
+    _stdout().print(ranking.content["reason"], markup=False, highlight=False, soft_wrap=True)
+    for name, reason in ranking.left_out.items():
+        _stdout().print(f"left out: {name}: {reason}", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_verdict(result: MonitorResult, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from flows.cli.options import HERE, ConfOption, JsonOption, WorkspaceOption
+from flows.cli.options import HERE, ConfOption, JsonOption, SetOption, WorkspaceOption
 
 data_app = typer.Typer(help="Sample data and dataset versions.", no_args_is_help=True)
 backbones_app = typer.Typer(help="Pretrained backbones.", no_args_is_help=True)
@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     data_app.command("commit")(data_commit)
     app.add_typer(data_app, name="data")
     backbones_app.command("list")(backbones_list)
+    backbones_app.command("rank")(backbones_rank)
     backbones_app.command("pretrain")(backbones_pretrain)
     app.add_typer(backbones_app, name="backbones")
 
@@ -30,13 +31,16 @@ def init(
     folder: Annotated[Path, typer.Argument(help="The new workspace; its name becomes the project's.")],
     source: Annotated[Path, typer.Option("--from", help="A folder of class folders, or a CSV/Parquet table with path and label.")],
     task: Annotated[Literal["image"], typer.Option("--task", help="What a sample is.")] = "image",
+    labels_per_sample: Annotated[
+        Literal["one", "many"], typer.Option("--labels-per-sample", help="many: a table's cell names any number of labels, cat|dog.")
+    ] = "one",
     as_json: JsonOption = False,
 ) -> None:
     """Makes a workspace (git + DVC) with your data and a commented conf file."""
     from flows.cli.console import print_json, stderr_console
     from flows.new_workspace import init_workspace
 
-    made = init_workspace(folder, source, task)
+    made = init_workspace(folder, source, task, labels_per_sample=labels_per_sample)
     if as_json:
         print_json(made.as_json())
         return
@@ -120,6 +124,35 @@ def backbones_list(
         return
     for kind, names in found.items():
         typer.echo(f"{kind}: {len(names)}\n  " + "\n  ".join(names))
+
+
+def backbones_rank(
+    candidate: Annotated[
+        list[str] | None,
+        typer.Option("--candidate", help="A shipped name, a .safetensors file, or {kind: timm, name: …, weights: …}. Repeatable."),
+    ] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="A folder of .safetensors files with their JSON files.")] = None,
+    n_probed: Annotated[
+        int | None, typer.Option("--probe", min=1, help="How many of the best are probed; else as the conf file says.")
+    ] = None,
+    workspace: WorkspaceOption = HERE,
+    conf: ConfOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ranks backbones on your data by LogME and H-score and probes the best; none is trained.
+
+    Without options those of the conf file; a single one is compared with the shipped ones.
+    """
+    from flows.backbone_ranking import rank_backbones
+    from flows.cli.console import shown_progress
+    from flows.cli.results import print_ranking
+    from flows.session import open_session
+
+    session = open_session(workspace, conf, overrides or ())
+    with shown_progress(quiet=as_json) as progress:
+        ranking = rank_backbones(session, candidate or (), weights, n_probed, progress)
+    print_ranking(ranking, as_json=as_json)
 
 
 def backbones_pretrain(

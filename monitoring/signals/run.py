@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from monitoring.reference import Reference
 from monitoring.signals.distribution import class_count_test, kolmogorov_smirnov_test
 from monitoring.signals.embedding import discrepancy_test
+from monitoring.signals.label_shares import label_share_test
 from monitoring.signals.multiplicity import holm_cutoff
 from monitoring.signals.result import Family, SignalResult
 from monitoring.window import Window
@@ -98,8 +99,11 @@ def _confidence(window: Window, reference: Reference, config: MonitorSection) ->
 
 def _predicted_classes(window: Window, reference: Reference, config: MonitorSection) -> _Untested:
     name = "predicted_class"
-    counts = (reference.predicted_indices, window.predicted_indices)
-    result = class_count_test(*counts, _n_permutations(config, 2), _generator(config, name))
+    n_permutations, rng = _n_permutations(config, 2), _generator(config, name)
+    if reference.thresholds is None:
+        result = class_count_test(reference.predicted_indices, window.predicted_indices, n_permutations, rng)
+    else:
+        result = label_share_test(reference.predicted, window.predicted, n_permutations, rng)
     return _Untested(name, result.statistic, result.p_value, result.method, reference.n_samples, window.n_requests)
 
 

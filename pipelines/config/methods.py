@@ -38,7 +38,8 @@ class AugmentSection(Section):
             contrast (Cubuk et al. 2019, https://arxiv.org/abs/1909.13719); `none`.
         magnitude: Of rand_augment, in [0, 1].
         n_operations: Of rand_augment, drawn for each image.
-        flips: `auto` flips in the directions that the probe does not mind on validation images: a flipped digit is another digit.
+        flips: `auto` flips in the directions that the probe does not mind on validation images, where a flipped digit is another digit;
+            that takes some hundred of them, fewer mean none.
         mixup_alpha: Blends pairs of images and labels (Zhang et al. 2017, https://arxiv.org/abs/1710.09412); 0 is off.
         cutmix_alpha: Pastes a rectangle of another image (Yun et al. 2019, https://arxiv.org/abs/1905.04899); 0 is off. With both on, each
             batch gets one of them.
@@ -69,11 +70,13 @@ class Recipe(Section):
         warmup_frac: Share of the steps in which the rate rises to its peak; a cosine then takes it to 0.
         class_weights: `balanced` counts each class as much as any other in the loss.
         dropout: Before the head.
-        drop_path: Stochastic depth of the last block, rising from 0 (Huang et al. 2016, https://arxiv.org/abs/1603.09382), where the
-            architecture has it.
+        drop_path: Stochastic depth of the last block, rising from 0 (Huang et al. 2016, https://arxiv.org/abs/1603.09382); an error
+            where the architecture has none.
         freeze_batch_norm: Keeps the pretrained statistics: with few samples new ones are noise.
-        l2_sp: Strength of the pull to the pretrained weights (Li et al. 2018, https://arxiv.org/abs/1802.01483); 0 is off.
-        ema_decay: Judge and keep an exponential moving average of the weights; nothing is off.
+        l2_sp: Strength of the pull to the pretrained weights (Li et al. 2018, https://arxiv.org/abs/1802.01483), in place of
+            weight_decay; 0 is off.
+        ema_decay: Judge and keep an exponential moving average of the weights, warmed up as min(decay, 1 - n^(-2/3)) after n steps; nothing
+            is off.
         early_stopping_epochs: Stop after as many epochs without a better validation loss; the best epoch's weights are kept. Nothing
             trains all epochs and still keeps the best.
         budget_minutes: Stop training after as long, at a step's end, and keep the best epoch so far; nothing is no limit. A run that was
@@ -178,7 +181,7 @@ class AutoMethod(Section):
     kind: Literal["auto"] = "auto"
     budget_minutes: Positive = 10.0
     probe: ProbeMethod = ProbeMethod()
-    fine_tune: LpFtMethod = LpFtMethod(kind="lp_ft")
+    fine_tune: LpFtMethod = LpFtMethod(kind="lp_ft", n_upper_blocks=None, epochs=8, batch_size=16, early_stopping_epochs=None)
 
 
 Method = Annotated[

@@ -13,6 +13,7 @@ from pipelines.config.gates import Gate
 from pipelines.config.methods import AutoMethod, Method
 from pipelines.config.operation import BundleSection, MonitorSection, ServingSection, TriggerSection
 from pipelines.config.section import Section
+from pipelines.core.label_sets import SEPARATOR, LabelsPerSample
 
 # What a bundle depends on; the other sections may change without a retraining.
 LEARNING_SECTIONS = frozenset(
@@ -36,7 +37,7 @@ class ProjectConfig(Section):
     project: Annotated[str, Field(pattern="^[a-z][a-z0-9-]{1,40}[a-z0-9]$")]
     task: Literal["image"]
     labels: Annotated[tuple[str, ...], Field(min_length=2)]
-    labels_per_sample: Literal["one", "many"] = "one"
+    labels_per_sample: LabelsPerSample = "one"
     data: DataSection = DataSection()
     split: SplitSection = SplitSection()
     backbone: Backbone
@@ -58,4 +59,14 @@ class ProjectConfig(Section):
         kinds = [gate.kind for gate in self.gates]
         if len(set(kinds)) != len(kinds):
             raise ValueError(f"gates are listed twice: {', '.join(sorted({kind for kind in kinds if kinds.count(kind) > 1}))}")
+        return self
+
+    @model_validator(mode="after")
+    def _sets_can_be_written(self) -> ProjectConfig:
+        if self.labels_per_sample == "one":
+            return self
+        unfit = [label for label in self.labels if not label or label != label.strip() or SEPARATOR in label]
+        if unfit:
+            shown = ", ".join(map(repr, unfit))
+            raise ValueError(f"with labels_per_sample: many a label is not empty, has no blank at its ends and no {SEPARATOR}: {shown}")
         return self

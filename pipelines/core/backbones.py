@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from torch import nn
 
 ModelArgument = bool | int | float | str | tuple[bool | int | float | str, ...] | None
+
+# Widths of MobileNetV1 that Google published and timm builds, but has no names for.
+_MOBILENET_V1_WIDTHS = {"mobilenetv1_025": 0.25, "mobilenetv1_050": 0.5, "mobilenetv1_075": 0.75}
+# What constructors raise for arguments that they do not have or cannot use; most check with assert.
+_CONSTRUCTOR_ERRORS = (TypeError, ValueError, AssertionError, KeyError, AttributeError, IndexError, RuntimeError, ArithmeticError)
+# timm would load files, fetch from the network or give another kind of network for these.
+_RESERVED_ARGUMENTS = frozenset(
+    {
+        *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_model_args", "checkpoint_path", "cache_dir"),
+        *("in_chans", "num_classes", "features_only", "scriptable", "exportable", "no_jit", "device", "dtype"),
+    }
+)
 
 
 class BackboneSpec(BaseModel):
@@ -38,30 +50,80 @@ class BackboneSpec(BaseModel):
 
 
 def build_backbone(spec: BackboneSpec) -> nn.Module:
-    """Builds the architecture, untrained, without its classifier: [b, c, h, w] -> features [b, d] (d: `num_features`).
+    """Builds the architecture, untrained, without its classifier: [b, c, h, w] -> features [b, d].
+
+    d is timm's `head_hidden_size`, which for a VGG, a MobileNetV3 and others is not `num_features`.
 
     Raises:
         ConfigurationError: timm has no such architecture (the nearest names are listed), or refuses an argument.
     """
-    import timm
-
-    if not timm.is_model(spec.name):
+    if not is_architecture(spec.name):
         raise ConfigurationError(
             got=f"the backbone name {spec.name!r}.",
             allowed=f"a name that timm knows; the nearest are {', '.join(_nearest_names(spec.name))}.",
             next_step="correct backbone.name in the conf file, or list the names with `regraft backbones list`.",
         )
+    _refuse_reserved(spec)
     try:
-        network: nn.Module = timm.create_model(
-            spec.name, pretrained=False, in_chans=spec.in_channels, num_classes=0, **_as_tuples(spec.model_args)
-        )
-    except TypeError as error:
+        return _create(spec, n_classes=0)
+    except _CONSTRUCTOR_ERRORS as error:
         raise ConfigurationError(
-            got=f"backbone.model_args {sorted(spec.model_args)} for {spec.name}: {error}.",
+            got=f"backbone.model_args {spec.model_args} and {spec.in_channels} input channels for {spec.name}: {_reason(error)}.",
             allowed="arguments that this architecture's constructor takes.",
-            next_step="correct or remove backbone.model_args in the conf file.",
+            next_step="correct or remove backbone.model_args in the conf file, or take another architecture.",
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    # Much of timm checks with a bare assert, and a KeyError's text is its key.
+    return f"{type(error).__name__}{f': {error}' if str(error) else ''}".rstrip(".")
+
+
+def is_architecture(name: str) -> bool:
+    """Whether `build_backbone` knows the name."""
+    import timm
+
+    return name in _MOBILENET_V1_WIDTHS or timm.is_model(name)
+
+
+def architecture_names(pattern: str = "*") -> list[str]:
+    """The names that `build_backbone` knows, as a shell's pattern selects them."""
+    import fnmatch
+
+    import timm
+
+    return sorted([*timm.list_models(pattern), *fnmatch.filter(_MOBILENET_V1_WIDTHS, pattern)])
+
+
+def full_architecture(spec: BackboneSpec) -> nn.Module:
+    """The architecture with its classifier, without values: shows which tensors a file may hold besides the backbone's."""
+    import torch
+
+    with torch.device("meta"):
+        return _create(spec, n_classes=2)
+
+
+def _create(spec: BackboneSpec, n_classes: int) -> nn.Module:
+    import timm
+
+    arguments: dict[str, Any] = {"in_chans": spec.in_channels, "num_classes": n_classes} | _as_tuples(spec.model_args)
+    if spec.name in _MOBILENET_V1_WIDTHS:
+        from timm.models.efficientnet import _gen_mobilenet_v1
+
+        narrow: nn.Module = _gen_mobilenet_v1("mobilenetv1_100", channel_multiplier=_MOBILENET_V1_WIDTHS[spec.name], **arguments)
+        return narrow
+    network: nn.Module = timm.create_model(spec.name, pretrained=False, **arguments)
     return network
+
+
+def _refuse_reserved(spec: BackboneSpec) -> None:
+    reserved = sorted(spec.model_args.keys() & _RESERVED_ARGUMENTS)
+    if reserved:
+        raise ConfigurationError(
+            got=f"backbone.model_args with {', '.join(reserved)} for {spec.name}.",
+            allowed="arguments that change the architecture; weights, channels, classes and device are set elsewhere.",
+            next_step="remove them from model_args: the conf file has backbone.weights, backbone.in_channels, labels and device.",
+        )
 
 
 def _as_tuples(arguments: dict[str, ModelArgument]) -> dict[str, ModelArgument]:
@@ -71,6 +133,4 @@ def _as_tuples(arguments: dict[str, ModelArgument]) -> dict[str, ModelArgument]:
 def _nearest_names(name: str) -> list[str]:
     import difflib
 
-    import timm
-
-    return difflib.get_close_matches(name, timm.list_models(), n=5, cutoff=0.3)
+    return difflib.get_close_matches(name, architecture_names(), n=5, cutoff=0.3)

@@ -4,7 +4,8 @@
     weights.safetensors       backbone.* and head.*
     projection.safetensors    `projection` [d, e]: features to the compact embedding that is logged
     reference.safetensors     drift reference from test samples: `embeddings` [n, e], `probabilities` [n, k],
-                              `statistics` [n, s], `correct` [n] (0 or 1), `labels` [n] (index)
+                              `statistics` [n, s], `correct` [n] (0 or 1), `labels` [n] (index) or, where a sample
+                              has any number of labels, [n, k] (0 or 1)
     goldens.json, goldens/    raw sample files and the probabilities that this bundle must give for them
     lineage.json              what made it: data and split digests, configuration, seeds, versions
     card.md                   model card
@@ -20,14 +21,17 @@ import shutil
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from pipelines.core.backbones import BackboneSpec
 from pipelines.core.errors import IntegrityError
+from pipelines.core.label_sets import LabelsPerSample
 from pipelines.core.preprocess import ImagePreprocess
 
 MANIFEST = "bundle.json"
 FORMAT_VERSION: Literal[1] = 1
+# Left out where a sample has one label: a bundle of such a project has the id that it had before there were others.
+_ONLY_OF_MANY = ("labels_per_sample", "thresholds")
 
 
 class Golden(BaseModel):
@@ -35,7 +39,7 @@ class Golden(BaseModel):
 
     Attributes:
         file: Name below `goldens/`.
-        label: The predicted label.
+        label: The predicted label; the text of the predicted set where a sample has any number of labels.
         probabilities: One per label, in the manifest's order.
     """
 
@@ -51,6 +55,8 @@ class BundleManifest(BaseModel):
 
     Attributes:
         labels: In the order of the head's outputs.
+        labels_per_sample: `many`: the labels do not exclude each other, a sample has any number of them.
+        thresholds: One for each label; with `many` a sample is said to have the labels whose probabilities reach theirs.
         temperature: Divides the logits.
         golden_tolerance: Largest allowed difference of a probability between the goldens and a replay on another machine.
         files: sha256 of every other file of the bundle, by its name relative to the bundle.
@@ -64,9 +70,19 @@ class BundleManifest(BaseModel):
     labels: Annotated[tuple[str, ...], Field(min_length=2)]
     backbone: BackboneSpec
     preprocess: ImagePreprocess
+    labels_per_sample: LabelsPerSample = "one"
+    thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
     temperature: Annotated[float, Field(gt=0)]
     golden_tolerance: Annotated[float, Field(gt=0)] = 1e-4
     files: dict[str, str]
+
+    @model_validator(mode="after")
+    def _thresholds_fit(self) -> BundleManifest:
+        n_needed = len(self.labels) if self.labels_per_sample == "many" else None
+        n_found = None if self.thresholds is None else len(self.thresholds)
+        if n_found != n_needed:
+            raise ValueError(f"thresholds: {n_found} for {len(self.labels)} labels, {self.labels_per_sample} per sample")
+        return self
 
 
 def bundle_id(manifest_bytes: bytes) -> str:
@@ -94,7 +110,8 @@ def seal(staging: Path, manifest: BundleManifest) -> str:
     """
     names = sorted(str(path.relative_to(staging)) for path in staging.rglob("*") if path.is_file() and path.name != MANIFEST)
     sealed = manifest.model_copy(update={"files": {name: file_sha256(staging / name) for name in names}})
-    data = canonical_json(sealed.model_dump(mode="json"))
+    absent = set(_ONLY_OF_MANY) if sealed.labels_per_sample == "one" else set()
+    data = canonical_json(sealed.model_dump(mode="json", exclude=absent))
     (staging / MANIFEST).write_bytes(data)
     return bundle_id(data)
 

@@ -17,7 +17,8 @@ from pydantic import TypeAdapter
 from pipelines.core.backbones import build_backbone
 from pipelines.core.bundle import BundleManifest, Golden, read_manifest, verify_files
 from pipelines.core.errors import IntegrityError
-from pipelines.core.heads import build_head, softmax
+from pipelines.core.heads import build_head, confidence, decide, label_probabilities
+from pipelines.core.label_sets import set_texts
 from pipelines.core.preprocess import decode_image, image_to_array
 from pipelines.core.signals import image_statistics
 
@@ -34,10 +35,11 @@ class Predictions:
 
     Attributes:
         bundle: Id of the bundle that gave them.
-        labels: The most probable label of each sample.
+        labels: The most probable label of each sample; where a sample has any number of labels, the text of its set.
         probabilities: float64 [b, k], calibrated, in the order of the bundle's labels.
         embeddings: float32 [b, e], the projected features.
         statistics: float32 [b, s], in the order of `signals.IMAGE_STATISTICS`.
+        thresholds: Of the labels, where a sample has any number of them.
     """
 
     bundle: str
@@ -45,6 +47,12 @@ class Predictions:
     probabilities: NDArray[np.float64]
     embeddings: NDArray[np.float32]
     statistics: NDArray[np.float32]
+    thresholds: tuple[float, ...] | None = None
+
+    @property
+    def confidences(self) -> NDArray[np.float64]:
+        """float64 [b], the probability that each answer is right."""
+        return confidence(self.probabilities, self.thresholds)
 
 
 class Predictor:
@@ -87,13 +95,15 @@ class Predictor:
             DataError: A sample does not decode.
         """
         parts = [self._predict_batch(samples[start : start + _BATCH_SIZE]) for start in range(0, len(samples), _BATCH_SIZE)]
-        probabilities = softmax(np.concatenate([logits for logits, _, _ in parts]), self.manifest.temperature)
+        logits = np.concatenate([logits for logits, _, _ in parts])
+        probabilities = label_probabilities(logits, self.manifest.temperature, self.manifest.labels_per_sample)
         return Predictions(
             bundle=self.bundle,
-            labels=tuple(self.manifest.labels[index] for index in probabilities.argmax(axis=1)),
+            labels=set_texts(decide(probabilities, self.manifest.thresholds), self.manifest.labels),
             probabilities=probabilities,
             embeddings=np.concatenate([features for _, features, _ in parts]) @ self._projection,
             statistics=np.concatenate([statistics for _, _, statistics in parts]),
+            thresholds=self.manifest.thresholds,
         )
 
     def _predict_batch(self, samples: Sequence[bytes]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

@@ -34,7 +34,7 @@ class RequestRecord(BaseModel):
         request_id: The sample's id, as the answer named it; feedback refers to it.
         time: When it was answered: ISO 8601, UTC, microseconds.
         bundle: Id of the bundle that answered.
-        label: The predicted label.
+        label: The predicted label, or the text of the predicted set (`label_sets`), empty where it has no member.
         probabilities: One per label in the order of that bundle's labels, rounded to 6 significant digits.
         embedding: The compact embedding, rounded to 5 significant digits.
         statistics: In the order of `signals.IMAGE_STATISTICS`, rounded to 5 significant digits.
@@ -60,7 +60,7 @@ class FeedbackRecord(BaseModel):
 
     Attributes:
         request_id: Of the `RequestRecord`; it may be unknown, as ids come from clients.
-        label: The true label.
+        label: The true label, or the text of the true set.
         time: When it was received: ISO 8601, UTC, microseconds.
     """
 

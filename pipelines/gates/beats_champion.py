@@ -13,6 +13,7 @@ import numpy as np
 
 from pipelines.answers import TestAnswers
 from pipelines.config import BeatsChampionGate
+from pipelines.core.label_sets import LabelsPerSample
 from pipelines.gates.decision import Decision
 from pipelines.gates.paired_tests import non_inferior, not_shown_worse, samples_for_a_tie, superior
 from pipelines.gates.pairing import Pairs, pair
@@ -27,10 +28,12 @@ class Champion:
     Attributes:
         answers: On the candidate's test samples.
         labels: All that it can answer, from its manifest.
+        labels_per_sample: `many`: it can answer any set of them.
     """
 
     answers: TestAnswers
     labels: tuple[str, ...]
+    labels_per_sample: LabelsPerSample = "one"
 
 
 def beats_champion(
@@ -60,7 +63,7 @@ def beats_champion(
         return (_unreadable(rule, candidate, champion_error),)
     if champion is None:
         return (_first_run(rule, candidate),)
-    pairs = pair(candidate, champion.answers, champion.labels)
+    pairs = pair(candidate, champion.answers, champion.labels, champion.labels_per_sample)
     # A label that the champion cannot answer is a sure win: counted, it would hide losses on the labels that both know.
     fair = pairs.where(pairs.known)
     n_new = pairs.n - fair.n

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.answers import TestAnswers
 from pipelines.core.errors import DataError, Finding
+from pipelines.core.label_sets import LabelsPerSample, members_of
 
 _MAX_FINDINGS = 100
 
@@ -20,7 +21,7 @@ class Pairs:
 
     Attributes:
         domains: [n].
-        known: [n], whether the champion has the sample's true label among its own.
+        known: [n], whether the champion has the sample's true label, or all labels of its set, among its own.
         candidate_correct, champion_correct: [n].
     """
 
@@ -49,13 +50,16 @@ class Pairs:
         return Pairs(self.domains[mask], self.known[mask], self.candidate_correct[mask], self.champion_correct[mask])
 
 
-def pair(candidate: TestAnswers, champion: TestAnswers, champion_labels: Collection[str]) -> Pairs:
+def pair(
+    candidate: TestAnswers, champion: TestAnswers, champion_labels: Collection[str], champion_answers: LabelsPerSample = "one"
+) -> Pairs:
     """Pairs two evaluations by sample id; the order of the rows does not matter.
 
     Args:
         candidate: Its answers.
         champion: Its answers on the same test samples.
         champion_labels: All labels that the champion can answer.
+        champion_answers: `many`: it can answer any set of them, the empty one included.
 
     Raises:
         DataError: The ids differ, or a sample has another true label or domain in the two: they are not the same samples.
@@ -65,10 +69,16 @@ def pair(candidate: TestAnswers, champion: TestAnswers, champion_labels: Collect
     _refuse_other_samples(candidate, champion, order, champion_order)
     return Pairs(
         domains=candidate.domains[order],
-        known=np.isin(candidate.labels[order], sorted(champion_labels)),
+        known=np.array(
+            [_can_answer(label, champion_labels, champion_answers) for label in candidate.labels[order].tolist()], dtype=np.bool_
+        ),
         candidate_correct=candidate.correct[order],
         champion_correct=champion.correct[champion_order],
     )
+
+
+def _can_answer(label: str, champion_labels: Collection[str], champion_answers: LabelsPerSample) -> bool:
+    return label in champion_labels if champion_answers == "one" else set(members_of(label)) <= set(champion_labels)
 
 
 def _refuse_other_ids(candidate: TestAnswers, champion: TestAnswers) -> None:

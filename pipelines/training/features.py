@@ -1,52 +1,106 @@
-"""Features of a frozen backbone."""
+"""Features of a frozen backbone: computed once for each sample, and kept between runs."""
 
 from __future__ import annotations
 
+import hashlib
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from pipelines.backbones import SelectedBackbone
+from pipelines.code_digest import code_digest
 from pipelines.config import ProjectConfig
-from pipelines.progress import Progress, silent
+from pipelines.core.preprocess import ImagePreprocess
+from pipelines.progress import Progress
+from pipelines.training.embedding import batch_size, embed
+from pipelines.training.feature_store import RowStore
 from pipelines.training.inputs import SampleInputs
+from pipelines.training.kept_rows import KeptRows
 from pipelines.training.material import FeatureSource
 
 if TYPE_CHECKING:
     from torch import nn
 
-_BATCH_SIZE = 64
-
-
-def embed(network: nn.Module, inputs: SampleInputs, progress: Progress = silent, activity: str = "features") -> NDArray[np.float32]:
-    """Runs a network over all inputs in evaluation mode.
-
-    Args:
-        network: [b, c, h, w] -> [b, d].
-        inputs: n samples.
-        progress: Told after every batch.
-        activity: What to call it there.
-
-    Returns:
-        float32 [n, d].
-    """
-    import torch
-
-    network.eval()
-    device = next(network.parameters()).device
-    outputs = []
-    with torch.inference_mode():
-        for number, batch in enumerate(inputs.batches(_BATCH_SIZE), start=1):
-            outputs.append(network(torch.from_numpy(batch).to(device)).cpu().numpy())
-            progress(activity, min(number * _BATCH_SIZE, len(inputs)), len(inputs))
-    return np.concatenate(outputs)
+__all__ = ["cached_features", "embed", "rows_key"]
 
 
 def cached_features(
     backbone: Callable[[], nn.Module], selected: SelectedBackbone, config: ProjectConfig, folder: Path, progress: Progress
 ) -> FeatureSource:
-    """Features that are computed once for each sample, backbone and preprocessing."""
-    return lambda inputs: embed(backbone(), inputs, progress)
+    """Features that are computed once for each sample, backbone and preprocessing, in float32 as the endpoint computes them.
+
+    The first call, and every one with samples that are new, makes a backbone and lets it go again; others read. The bits are the same
+    from the store, from anew, and from any mixture of the two.
+
+    Args:
+        backbone: Makes the backbone with its pretrained weights, the same each time.
+        selected: Which it is.
+        config: Of the project: how many threads decode.
+        folder: Of the stores of all backbones; made where it is missing.
+        progress: Told after every batch that is computed.
+    """
+    return _Features(backbone, selected, config.compute.n_workers, folder, progress)
+
+
+class _Features:
+    def __init__(
+        self, backbone: Callable[[], nn.Module], selected: SelectedBackbone, n_workers: int | None, folder: Path, progress: Progress
+    ) -> None:
+        self._backbone = backbone
+        self._selected = selected
+        self._n_workers = n_workers
+        self._folder = folder
+        self._progress = progress
+        self._kept: dict[ImagePreprocess, KeptRows] = {}
+
+    def __call__(self, inputs: SampleInputs) -> NDArray[np.float32]:
+        network: nn.Module | None = None
+        if inputs.preprocess not in self._kept:
+            network = self._backbone()
+            key = rows_key("features", network, self._selected, inputs.preprocess)
+            self._kept[inputs.preprocess] = KeptRows(RowStore(self._folder, key))
+        kept = self._kept[inputs.preprocess]
+        if len(kept.missing(inputs)):
+            kept.fill(network or self._backbone(), inputs, self._progress, "features", self._n_workers)
+        return kept.rows(inputs, range(len(inputs)))
+
+
+def rows_key(kind: str, network: nn.Module, selected: SelectedBackbone, preprocess: ImagePreprocess) -> dict[str, JsonValue]:
+    """All that a network's outputs for a sample depend on, the sample apart.
+
+    The weights themselves are digested, not their file: between the two lies code, and the network may have been changed since.
+    """
+    device = next(network.parameters()).device
+    spec = selected.spec.model_dump(mode="json", include={"kind", "name", "in_channels", "model_args"})
+    return {
+        "kind": kind,
+        "architecture": spec,
+        "weights": _weights_digest(network),
+        "preprocess": preprocess.model_dump(mode="json"),
+        "machine": _machine(device.type),
+        "batch_size": batch_size(network),
+        "code": [code_digest(module) for module in ("pipelines.training.embedding", "pipelines.core.backbones")],
+    }
+
+
+def _weights_digest(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        values = tensor.detach().cpu().contiguous().numpy()
+        digest.update(f"{name} {values.dtype} {values.shape}\n".encode())
+        digest.update(values.data)
+    return digest.hexdigest()
+
+
+def _machine(device: str) -> list[JsonValue]:
+    """What decides the last bits of a result: with another number of threads sums are cut up elsewhere."""
+    import torch
+
+    if device == "cuda":
+        return [device, torch.cuda.get_device_name(), torch.version.cuda, torch.backends.cuda.matmul.allow_tf32]
+    return [device, platform.machine(), torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]

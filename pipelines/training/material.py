@@ -60,6 +60,7 @@ class Material:
         train, validation: Learnt from; chosen by, never learnt from.
         config: The project's; a method's own section is given to it besides, since `auto` runs methods that the file does not name.
         features: Of the pretrained backbone.
+        kept_activations: A folder that outlives the run, for what frozen blocks make of the samples.
         checkpoints: A folder that survives a kill and belongs to this training alone; removed when the stage is done.
         progress: Told of every step that takes long.
     """
@@ -70,6 +71,7 @@ class Material:
     validation: SampleInputs
     config: ProjectConfig
     features: FeatureSource
+    kept_activations: Path
     checkpoints: Path
     progress: Progress
 
@@ -82,8 +84,11 @@ class Trained:
         network: Backbone and head: [b, c, h, w] -> logits [b, k].
         record: What was tried and chosen, for `training.json`: nothing in it depends on time.
         costs_seconds: What each part took, for `costs.json`.
+        validation_logits: float32 [n, k] of the validation samples in their order, where the method knows them without another forward
+            pass, as a head on kept features does. None: the stage asks the network.
     """
 
     network: nn.Sequential
     record: dict[str, JsonValue]
     costs_seconds: dict[str, float] = field(default_factory=dict)
+    validation_logits: NDArray[np.float32] | None = None

@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import JsonValue
 
-from pipelines.backbones import entry_of, load_backbone, read_selected
+from pipelines.backbones import read_selected
 from pipelines.config import ProjectConfig
 from pipelines.core.bundle import canonical_json
-from pipelines.core.errors import ConfigurationError
-from pipelines.dataset import Sample, Split, read_samples
 from pipelines.progress import Progress, silent
-from pipelines.training.features import cached_features, embed
-from pipelines.training.fine_tuning import train_lp_ft
+from pipelines.training.auto import train_auto
+from pipelines.training.features import embed
+from pipelines.training.fine_tuning import train_fine_tune, train_gradual, train_lp_ft, train_scratch
+from pipelines.training.gathering import material_for
 from pipelines.training.inputs import SampleInputs
 from pipelines.training.linear import train_probe
 from pipelines.training.material import Material, Trained
+from pipelines.training.prototype import train_prototype
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +34,15 @@ if TYPE_CHECKING:
 
 # The second argument is the method's own section of the configuration.
 Method = Callable[[Material, Any], Trained]
-METHODS: dict[str, Method] = {"probe": train_probe, "lp_ft": train_lp_ft}
+METHODS: dict[str, Method] = {
+    "auto": train_auto,
+    "probe": train_probe,
+    "prototype": train_prototype,
+    "fine_tune": train_fine_tune,
+    "lp_ft": train_lp_ft,
+    "gradual": train_gradual,
+    "scratch": train_scratch,
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,8 @@ def train(
 
     material = gather(samples, data, selected, config, kept, progress)
     trained = METHODS[config.method.kind](material, config.method)
-    logits = embed(trained.network, material.validation)
+    known = trained.validation_logits
+    logits = embed(trained.network, material.validation) if known is None else known
     safetensors.torch.save_file(_named_tensors(trained.network), out / "weights.safetensors")
     _save_validation(logits, material.validation, out / "validation.safetensors")
     (out / "training.json").write_bytes(canonical_json(trained.record))
@@ -77,30 +87,7 @@ def train(
 
 def gather(samples: Path, data: Path, selected: Path, config: ProjectConfig, kept: KeptFolders, progress: Progress) -> Material:
     """What the methods work with, from what the stages before wrote."""
-    choice = read_selected(selected)
-    device = _device(config)
-
-    def fresh_backbone(drop_path: float) -> nn.Module:
-        return load_backbone(entry_of(config.backbone, choice), choice, drop_path).to(device)
-
-    def inputs(split: Split) -> SampleInputs:
-        return SampleInputs(_ordered(samples, split), data, choice.preprocess, config.labels, config.labels_per_sample)
-
-    return Material(
-        fresh_backbone=fresh_backbone,
-        selected=choice,
-        train=inputs("train"),
-        validation=inputs("validation"),
-        config=config,
-        features=cached_features(lambda: fresh_backbone(0.0), choice, config, kept.features, progress),
-        checkpoints=kept.checkpoints,
-        progress=progress,
-    )
-
-
-def _ordered(samples: Path, split: Split) -> list[Sample]:
-    # By id: the same samples give the same weights in whatever order the labels came in.
-    return sorted(read_samples(samples, split), key=lambda sample: sample.id)
+    return material_for(read_selected(selected), samples, data, config, kept.features, kept.checkpoints, progress)
 
 
 def _named_tensors(network: nn.Sequential) -> dict[str, torch.Tensor]:
@@ -115,15 +102,3 @@ def _save_validation(logits: object, validation: SampleInputs, path: Path) -> No
     import safetensors.numpy
 
     safetensors.numpy.save_file({"logits": np.ascontiguousarray(logits, dtype=np.float32), "targets": validation.targets}, path)
-
-
-def _device(config: ProjectConfig) -> str:
-    import torch
-
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigurationError(
-            got="device: cuda on a machine where torch finds no CUDA device.",
-            allowed="device: cpu, or a machine with an NVIDIA GPU and its driver.",
-            next_step="set device: cpu in the conf file; nothing falls back to it by itself.",
-        )
-    return config.device

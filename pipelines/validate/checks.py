@@ -58,14 +58,7 @@ def _sample_checks(config: ProjectConfig) -> list[Check]:
             gxe.ExpectTableRowCountToBeBetween(min_value=min_rows),
         ),
         Check("rows_usable", "samples", "every row names a readable image of its own", gxe.ExpectColumnValuesToBeNull(column="problem")),
-        Check(
-            "labels_known",
-            "samples",
-            "every label is one of the conf file's labels",
-            gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(config.labels)),
-            lambda value: f"the label {value!r} is not in the conf file's labels",
-            "label",
-        ),
+        _known_labels(config),
         Check(
             "labels_agree",
             "samples",
@@ -85,17 +78,34 @@ def _sample_checks(config: ProjectConfig) -> list[Check]:
     ]
 
 
+def _known_labels(config: ProjectConfig) -> Check:
+    import great_expectations.expectations as gxe
+
+    if config.labels_per_sample == "one":
+        return Check(
+            "labels_known",
+            "samples",
+            "every label is one of the conf file's labels",
+            gxe.ExpectColumnValuesToBeInSet(column="label", value_set=list(config.labels)),
+            lambda value: f"the label {value!r} is not in the conf file's labels",
+            "label",
+        )
+    return Check(
+        "labels_known",
+        "samples",
+        "every label names labels of the conf file, each once, with | between them",
+        gxe.ExpectColumnValuesToBeNull(column="wrong_label"),
+        lambda value: f"the label {value!r} is no set of the conf file's labels",
+        "label",
+    )
+
+
 def _class_checks(config: ProjectConfig) -> list[Check]:
     import great_expectations.expectations as gxe
 
     min_samples = config.data.min_samples_per_class
     return [
-        Check(
-            "two_classes",
-            "samples",
-            "at least 2 classes are present",
-            gxe.ExpectColumnUniqueValueCountToBeBetween(column="label", min_value=2),
-        ),
+        _other_classes(config),
         Check(
             "samples_per_class",
             "classes",
@@ -104,6 +114,27 @@ def _class_checks(config: ProjectConfig) -> list[Check]:
             lambda value: f"the class has {value:g} samples, fewer than {min_samples}",
         ),
     ]
+
+
+def _other_classes(config: ProjectConfig) -> Check:
+    import great_expectations.expectations as gxe
+
+    if config.labels_per_sample == "one":
+        return Check(
+            "two_classes",
+            "samples",
+            "at least 2 classes are present",
+            gxe.ExpectColumnUniqueValueCountToBeBetween(column="label", min_value=2),
+        )
+    # A label that all samples have is as little to be learnt as one that none has.
+    min_samples = config.data.min_samples_per_class
+    return Check(
+        "samples_without_class",
+        "classes",
+        f"every class has at least {min_samples} samples without it",
+        gxe.ExpectColumnValuesToBeBetween(column="n_without", min_value=min_samples),
+        lambda value: f"the class is missing from {value:g} samples only, fewer than {min_samples}",
+    )
 
 
 def _warnings(config: ProjectConfig) -> list[Check]:

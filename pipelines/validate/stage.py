@@ -30,12 +30,12 @@ def validate(manifest: Path, config: ProjectConfig, out: Path) -> None:
 
     Args:
         manifest: Output of stage `manifest`.
-        config: Its `project`, `labels` and `data` are used.
+        config: Its `project`, `labels`, `labels_per_sample` and `data` are used.
         out: Gets the two files; the page needs no network.
     """
     import great_expectations as gx
 
-    tables = manifest_tables(manifest, config.labels)
+    tables = manifest_tables(manifest, config.labels, config.labels_per_sample)
     checks = build_checks(config)
     results = _run(checks, tables)
     problems: ProblemsByPlace = {(problem.kind, problem.where): problem for problem in read_problems(manifest)}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipelines.core.label_sets import LabelsPerSample, members_of
 from pipelines.label_rows import Problem, ProblemKind
 from pipelines.manifest import IMAGES, SAMPLES, read_problems
 
@@ -14,25 +15,36 @@ _UNUSABLE: tuple[ProblemKind, ...] = ("row", "file")
 _SIZES = ("width_px", "height_px")
 
 
-def manifest_tables(manifest: Path, labels: Sequence[str]) -> dict[str, pd.DataFrame]:
+def manifest_tables(manifest: Path, labels: Sequence[str], labels_per_sample: LabelsPerSample = "one") -> dict[str, pd.DataFrame]:
     """The tables to check, by name.
 
     Args:
         manifest: Output of stage `manifest`.
         labels: Of the conf file.
+        labels_per_sample: Likewise.
 
     Returns:
         `samples`: a row for each sample and for each row of the labels table that makes none: path, label, split, id, width_px, height_px,
-        labels_per_picture (different labels under which the same picture is listed), problem (None: usable).
-        `classes`: label, n_samples; a row for each label of the conf file.
+        labels_per_picture (different labels, or sets of them, under which the same picture is listed), wrong_label (the label where it is
+        none of the conf file's, or no set of them; None: it is), problem (None: usable).
+        `classes`: label, n_samples, n_without (usable samples that do not have it); a row for each label of the conf file.
         `notes`: where, note.
     """
     problems = read_problems(manifest)
     samples = _samples(manifest, problems)
-    n_samples = samples["label"].value_counts()
-    classes = pd.DataFrame({"label": list(labels), "n_samples": [int(n_samples.get(label, 0)) for label in labels]})
     notes = [(problem.where, problem.problem) for problem in problems if problem.kind == "note"]
-    return {"samples": samples, "classes": classes, "notes": pd.DataFrame(notes, columns=["where", "note"], dtype=object)}
+    return {
+        "samples": samples,
+        "classes": _classes(samples["label"].dropna(), labels, labels_per_sample),
+        "notes": pd.DataFrame(notes, columns=["where", "note"], dtype=object),
+    }
+
+
+def _classes(texts: pd.Series[str], labels: Sequence[str], labels_per_sample: LabelsPerSample) -> pd.DataFrame:
+    names = texts if labels_per_sample == "one" else texts.map(members_of).explode()
+    counts = names.value_counts()
+    n_samples = [int(counts.get(label, 0)) for label in labels]
+    return pd.DataFrame({"label": list(labels), "n_samples": n_samples, "n_without": [len(texts) - n for n in n_samples]})
 
 
 def _samples(manifest: Path, problems: Sequence[Problem]) -> pd.DataFrame:
@@ -40,6 +52,8 @@ def _samples(manifest: Path, problems: Sequence[Problem]) -> pd.DataFrame:
     images = pd.read_csv(manifest / IMAGES, dtype=str, keep_default_na=False).drop(columns=["id", "mode"])
     table = samples.merge(images, on="path", how="left", validate="one_to_one")
     table["labels_per_picture"] = table.groupby("pixel_digest")["label"].transform("nunique")
+    wrong = [problem.where for problem in problems if problem.kind == "label"]
+    table["wrong_label"] = table["label"].where(table["path"].isin(wrong))
     unusable = _problem_by_place(problems)
     table = table.merge(unusable, on="path", how="outer", sort=False)
     return table.astype(dict.fromkeys(_SIZES, float), errors="ignore")

@@ -28,7 +28,7 @@ def arrays(n_samples: int = 12) -> dict[str, np.ndarray[Any, Any]]:
     }
 
 
-def sealed(folder: Path, tensors: dict[str, np.ndarray[Any, Any]], lineage: dict[str, Any] | None = None) -> str:
+def sealed(folder: Path, tensors: dict[str, np.ndarray[Any, Any]], lineage: dict[str, Any] | None = None, **changes: Any) -> str:
     folder.mkdir()
     save_file(tensors, folder / "reference.safetensors")
     if lineage is not None:
@@ -36,7 +36,7 @@ def sealed(folder: Path, tensors: dict[str, np.ndarray[Any, Any]], lineage: dict
     preprocess = ImagePreprocess(color="L", height_px=28, width_px=28, mean=(0.5,), std=(0.5,))
     spec = BackboneSpec(name="resnet10t", in_channels=1, origin="test", weights_sha256=None)
     manifest = BundleManifest(project="demo", task="image", labels=LABELS, backbone=spec, preprocess=preprocess, temperature=1.0, files={})
-    return seal(folder, manifest)
+    return seal(folder, manifest.model_copy(update=changes))
 
 
 def test_what_was_sealed_is_loaded(tmp_path: Path) -> None:
@@ -94,4 +94,33 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, change: dict[str, An
 def test_an_empty_reference_is_refused(tmp_path: Path) -> None:
     sealed(tmp_path / "bundle", arrays(0))
     with pytest.raises(IntegrityError, match="arrays that do not belong together"):
+        Reference.load(tmp_path / "bundle")
+
+
+def arrays_of_sets() -> dict[str, np.ndarray[Any, Any]]:
+    rng = np.random.default_rng(1)
+    return arrays() | {"probabilities": rng.random((12, 3)).astype(np.float32), "labels": rng.integers(0, 2, (12, 3)).astype(np.uint8)}
+
+
+def test_the_reference_of_a_bundle_with_sets_of_labels(tmp_path: Path) -> None:
+    written = arrays_of_sets()
+    sealed(tmp_path / "bundle", written, labels_per_sample="many", thresholds=(0.2, 0.5, 0.9))
+    reference = Reference.load(tmp_path / "bundle")
+    assert reference.thresholds == (0.2, 0.5, 0.9)
+    np.testing.assert_array_equal(reference.predicted, written["probabilities"].astype(np.float64) >= np.array(reference.thresholds))
+    np.testing.assert_array_equal(reference.true_indices, written["labels"])
+    assert reference.answers[0] == "|".join(label for label, has in zip(LABELS, reference.predicted[0], strict=True) if has)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"labels": np.zeros(12, dtype=np.int64)}, "do not belong together"),
+        ({"labels": np.zeros((12, 2), dtype=np.uint8)}, "has 2 true labels a sample for 3 labels"),
+        ({"labels": np.zeros((11, 3), dtype=np.uint8)}, "do not belong together"),
+    ],
+)
+def test_true_sets_that_do_not_fit_are_refused(tmp_path: Path, change: dict[str, Any], problem: str) -> None:
+    sealed(tmp_path / "bundle", arrays_of_sets() | change, labels_per_sample="many", thresholds=(0.5,) * 3)
+    with pytest.raises(IntegrityError, match=problem):
         Reference.load(tmp_path / "bundle")

@@ -73,3 +73,20 @@ def tree(folder: Path) -> dict[str, str]:
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+SETS = ("", "ant", "bee", "ant|bee")
+
+
+def write_sets(data: Path, n_per_set: int = 6) -> None:
+    """A faultless dataset of samples with any number of two labels, their cells in no one form."""
+    rows = [("path", "label")]
+    for number in range(n_per_set * len(SETS)):
+        members = SETS[number % len(SETS)].split("|")
+        write_files(data, {f"images/{number}.png": picture(number)})
+        rows.append((f"images/{number}.png", " | ".join(reversed(members)) if number % 2 else "|".join(members)))
+    (data / "labels.csv").write_bytes(as_csv(rows))
+
+
+def project_of_sets(**sections: object) -> ProjectConfig:
+    return project(labels_per_sample="many", **sections)

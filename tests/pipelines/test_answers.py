@@ -72,3 +72,14 @@ def test_all_bad_rows_are_listed(tmp_path: Path) -> None:
 def test_arrays_of_different_lengths_are_refused() -> None:
     with pytest.raises(DataError, match="2 ids, 1 domains"):
         TestAnswers(np.array(["a", "b"]), np.array(["d"]), np.array(["x", "x"]), np.array(["x", "x"]), np.array([0.5, 0.5]))
+
+
+def test_an_empty_set_is_an_answer_where_labels_are_sets(tmp_path: Path) -> None:
+    texts = [np.array(["a", "b"]), np.array(["d", "d"]), np.array(["", "cat|dog"]), np.array(["", ""])]
+    answers = TestAnswers(*texts, np.array([0.5, 0.25]), "many")
+    assert answers.correct.tolist() == [True, False]
+    write_answers(answers, tmp_path / "predictions.csv")
+    back = read_answers(tmp_path / "predictions.csv", "many")
+    assert (back.labels.tolist(), back.predicted.tolist()) == (["", "cat|dog"], ["", ""])
+    with pytest.raises(DataError, match="row 1 has no value in labels"):
+        read_answers(tmp_path / "predictions.csv")

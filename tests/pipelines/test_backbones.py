@@ -118,6 +118,7 @@ def test_the_description_beside_the_weights_is_used(weights: Path) -> None:
     assert (chosen.preprocess.mean, chosen.preprocess.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert (chosen.preprocess.height_px, chosen.preprocess.width_px, chosen.preprocess.crop_frac) == (48, 40, 0.5)
     assert (chosen.spec.licence, chosen.spec.model_args) == ("MIT", {"pad_type": "same"})
+    assert chosen.preprocess.jpeg_draft
     assert select_backbone(entry(weights, model_args={"pad_type": ""})).spec.model_args == {"pad_type": ""}
     stock = load(entry(weights, model_args={"pad_type": ""}))
     batch = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -202,6 +203,7 @@ def test_the_environment_points_to_the_cache_and_keeps_it_offline(tmp_path: Path
 
 def test_names_are_found_by_a_part_or_a_pattern() -> None:
     assert NAME in list_backbones("efficientnet")["timm"]
+    assert {"mobilenetv1_025", "mobilenetv1_100"} <= set(list_backbones("mobilenetv1")["timm"])
     assert list_backbones("omniglot*") == {"shipped": ["omniglot_resnet"], "timm": []}
 
 

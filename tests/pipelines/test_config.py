@@ -134,3 +134,21 @@ def test_the_reference_page_is_the_models() -> None:
 
     page = Path(__file__).resolve().parents[2] / "docs" / "guides" / "configuration.md"
     assert page.read_text(encoding="utf-8") == render_reference()
+
+
+@pytest.mark.parametrize("label", ["", " ant", "ant ", "ant|bee", "|"])
+def test_a_label_that_no_set_could_name_is_refused_for_sets_only(conf: Path, label: str) -> None:
+    edit(conf, labels=[label, "bee"])
+    assert load_config(conf).labels == (label, "bee")
+    edit(conf, labels_per_sample="many")
+    with pytest.raises(ConfigurationError, match=r"no blank at its ends and no \|") as caught:
+        load_config(conf)
+    assert repr(label) in str(caught.value)
+
+
+def test_the_template_says_that_labels_are_sets_where_they_are(conf: Path) -> None:
+    assert "labels_per_sample" not in conf.read_text(encoding="utf-8")
+    defaults = ConfDefaults("A minute.", labels_per_sample="many")
+    conf.write_text(render_conf("my-photos", "image", ["ant", "bee"], 300, defaults), encoding="utf-8")
+    config = load_config(conf)
+    assert (config.labels, config.labels_per_sample) == (("ant", "bee"), "many")

@@ -75,3 +75,12 @@ def test_the_same_bytes_under_two_labels_make_none() -> None:
 
 def test_nothing_gives_nothing() -> None:
     assert labelled_samples([], [], LABELS) == ([], [])
+
+
+def test_sets_of_labels_take_the_order_of_today() -> None:
+    """The log has the order of the bundle that served then; two ways to write a set are no contradiction."""
+    requests = [request("r1", "a" * 64), request("r2", "a" * 64), request("r3", "b" * 64), request("r4", "c" * 64)]
+    answers = [answer("r1", "bee|ant"), answer("r2", "ant|bee"), answer("r3", ""), answer("r4", "ant|wasp")]
+    samples, findings = labelled_samples(requests, answers, LABELS, "many")
+    assert [(sample.sha256[0], sample.label) for sample in samples] == [("a", "ant|bee"), ("b", "")]
+    assert [(item.where, item.problem) for item in findings] == [("request r4", "the label 'wasp' is not in the conf file's labels")]

@@ -28,7 +28,7 @@ def test_class_folders(tmp_path: Path) -> None:
     class_folders(source)
     write_files(source, {"ant/Käfer ☀.png": picture(50), "ant/Thumbs.db": b"x"})
     summary = import_samples(source, data)
-    assert summary == ImportSummary(("ant", "bee"), {"ant": 5, "bee": 4}, ("ant/Thumbs.db",), False, ())
+    assert summary == ImportSummary(("ant", "bee"), {"ant": 5, "bee": 4}, ("ant/Thumbs.db",), False, (), 9)
     copied = tree(data)
     assert list(labels_of(data).columns) == ["path", "label"]
     assert copied.keys() - {"labels.csv"} == set(labels_of(data)["path"])
@@ -177,3 +177,39 @@ def test_hymenoptera(tmp_path: Path, shared_dir: Path) -> None:
     summary = import_samples(source, tmp_path / "data")
     assert summary.labels == ("ants", "bees")
     assert sum(summary.n_samples.values()) == sum(path.is_file() for path in source.rglob("*"))
+
+
+def table_of_sets(source: Path, cells: list[str]) -> None:
+    write_files(source, {f"{number}.png": picture(number) for number in range(len(cells))})
+    (source / "labels.csv").write_bytes(as_csv([("path", "label"), *((f"{number}.png", cell) for number, cell in enumerate(cells))]))
+
+
+def test_a_table_with_sets_of_labels(tmp_path: Path) -> None:
+    table_of_sets(tmp_path / "source", ["bee | ant", "", "ant", "ant|bee"])
+    summary = import_samples(tmp_path / "source", tmp_path / "data", "many")
+    assert (summary.labels, summary.n_samples, summary.n_all, summary.notes) == (("ant", "bee"), {"ant": 3, "bee": 2}, 4, ())
+    assert list(labels_of(tmp_path / "data")["label"]) == ["ant|bee", "", "ant", "ant|bee"]
+
+
+def test_without_the_word_a_separator_is_part_of_a_label_and_said(tmp_path: Path) -> None:
+    table_of_sets(tmp_path / "source", ["ant|bee", "ant", "bee"])
+    summary = import_samples(tmp_path / "source", tmp_path / "data")
+    assert summary.labels == ("ant", "ant|bee", "bee")
+    assert summary.notes == ("1 labels hold a |: each is taken as one label, as samples have one label here",)
+
+
+@pytest.mark.parametrize(
+    ("cells", "problem"),
+    [
+        (["ant|ant", "bee", "ant"], "0.png: the label 'ant|ant' names 'ant' twice"),
+        (["ant|", "bee|ant"], "0.png: the label 'ant|' has no name on one side of a |"),
+        (["ant", ""], "source: has one class only, 'ant': there is nothing to tell apart"),
+        (["", ""], "source: has no label at all"),
+    ],
+)
+def test_sets_that_cannot_be_used(tmp_path: Path, cells: list[str], problem: str) -> None:
+    table_of_sets(tmp_path / "source", cells)
+    with pytest.raises(DataError, match="with 1 fault") as caught:
+        import_samples(tmp_path / "source", tmp_path / "data", "many")
+    assert [f"{item.where}: {item.problem}" for item in caught.value.findings] == [problem]
+    assert not (tmp_path / "data").exists()

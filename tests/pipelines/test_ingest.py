@@ -16,7 +16,17 @@ from pipelines.core.errors import ConfigurationError, DataError
 from pipelines.ingest import IngestSummary, NewSample, add_samples, ingest_folder, unknown_samples
 from pipelines.labels_table import read_labels_table
 from pipelines.manifest import build_manifest, read_problems
-from tests.pipelines.planted import add_line, as_csv, picture, project, tree, write_dataset, write_files
+from tests.pipelines.planted import (
+    add_line,
+    as_csv,
+    picture,
+    project,
+    project_of_sets,
+    tree,
+    write_dataset,
+    write_files,
+    write_sets,
+)
 
 
 @pytest.fixture
@@ -302,3 +312,35 @@ def test_nothing_usable_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no folder or table"):
         ingest_folder(tmp_path / "none", data, project(), "default")
     assert tree(data) == before
+
+
+def test_sets_of_labels_are_added_in_one_form_and_known_in_every_form(tmp_path: Path, raw: Path) -> None:
+    data, config = tmp_path / "data", project_of_sets()
+    write_sets(data)
+    new = [
+        NewSample(keep(raw, picture(100)), "bee|ant"),
+        NewSample(keep(raw, picture(101)), ""),
+        NewSample(keep(raw, picture(3)), "ant|bee"),  # listed as `bee | ant`
+        NewSample(keep(raw, picture(1)), "bee"),
+        NewSample(keep(raw, picture(102)), "ant|owl"),
+    ]
+    summary = add_samples(data, new, raw, config)
+    assert (summary.n_added, summary.n_known) == (2, 1)
+    assert [finding.problem for finding in summary.findings] == [
+        "labelled 'bee', but the same content is known as 'ant'",
+        "the label 'owl' is not in the conf file's labels",
+    ]
+    assert [row.label for row in read_labels_table(data / "labels.csv").rows[-2:]] == ["ant|bee", ""]
+
+
+def test_a_table_with_sets_is_ingested_and_class_folders_name_one_label(tmp_path: Path) -> None:
+    data, source, config = tmp_path / "data", tmp_path / "source", project_of_sets()
+    write_sets(data)
+    write_files(source, {f"{number}.png": picture(200 + number) for number in range(3)})
+    (source / "labels.csv").write_bytes(as_csv([("path", "label"), ("0.png", "bee| ant"), ("1.png", ""), ("2.png", "bee|bee")]))
+    summary = ingest_folder(source, data, config, "lab")
+    assert summary.n_added == 2
+    assert [finding.problem for finding in summary.findings] == ["the label 'bee|bee' names 'bee' twice"]
+    write_files(tmp_path / "folders", {"bee/0.png": picture(300)})
+    assert ingest_folder(tmp_path / "folders", data, config, "lab").n_added == 1
+    assert [row.label for row in read_labels_table(data / "labels.csv").rows[-3:]] == ["ant|bee", "", "bee"]

@@ -2,7 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.label_rows import Problem, has_control_character, label_problem, split_problems, usable_rows
+from pipelines.label_rows import (
+    Problem,
+    has_control_character,
+    label_problem,
+    read_label,
+    split_problems,
+    usable_rows,
+    with_read_labels,
+)
 from pipelines.labels_table import LabelRow
 
 
@@ -50,3 +58,45 @@ def test_split_problems() -> None:
         for number, split in enumerate(("", "train", "validation", "test", "holdout", "val"))
     ]
     assert [problem.where for problem in split_problems(rows)] == ["5.png"]
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [("", ""), ("  ", ""), ("bee", "bee"), (" wasp |ant", "ant|wasp"), ("wasp|bee|ant", "ant|bee|wasp"), ("ant|bee|wasp", "ant|bee|wasp")],
+)
+def test_a_set_has_one_form(text: str, label: str) -> None:
+    assert read_label(text, ("ant", "bee", "wasp"), "many") == (label, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("ant|ant", "the label 'ant|ant' names 'ant' twice"),
+        ("ant| ant ", "the label 'ant| ant ' names 'ant' twice"),
+        ("ant|", "the label 'ant|' has no name on one side of a |"),
+        ("ant||bee", "the label 'ant||bee' has no name on one side of a |"),
+        ("|", "the label '|' has no name on one side of a |"),
+        ("ant|owl", "the label 'owl' is not in the conf file's labels"),
+        (
+            "owl|Bee",
+            "the label 'owl' is not in the conf file's labels; the label 'Bee' is not in the conf file's labels (did you mean 'bee'?)",
+        ),
+    ],
+)
+def test_a_text_that_is_no_set_stays_as_it_is_and_has_a_problem(text: str, problem: str) -> None:
+    assert read_label(text, ("ant", "bee"), "many") == (text, problem)
+
+
+@pytest.mark.parametrize(("text", "problem"), [("ant", ""), ("ant|bee", ""), (" ant", "did you mean 'ant'"), ("", "the label is empty")])
+def test_one_label_is_taken_literally(text: str, problem: str) -> None:
+    label, found = read_label(text, ("ant", "ant|bee"), "one")
+    assert label == text
+    assert problem in found
+    assert bool(problem) == bool(found)
+
+
+def test_rows_are_read_and_their_problems_name_them() -> None:
+    rows = [LabelRow("line 2", "a.png", "bee|ant"), LabelRow("line 3", "./b.png", "owl"), LabelRow("line 4", "c.png", "")]
+    read, problems = with_read_labels(rows, ("ant", "bee"), "many")
+    assert [row.label for row in read] == ["ant|bee", "owl", ""]
+    assert problems == [Problem("b.png", "the label 'owl' is not in the conf file's labels", "label")]

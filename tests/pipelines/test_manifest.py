@@ -13,7 +13,18 @@ from pipelines.dataset import read_samples
 from pipelines.image_files import inspect_bytes
 from pipelines.label_rows import Problem
 from pipelines.manifest import build_manifest, read_problems
-from tests.pipelines.planted import add_line, as_csv, picture, project, tree, write_dataset, write_files
+from tests.pipelines.planted import (
+    SETS,
+    add_line,
+    as_csv,
+    picture,
+    project,
+    project_of_sets,
+    tree,
+    write_dataset,
+    write_files,
+    write_sets,
+)
 
 
 def manifest_of(data: Path, out: Path, labels_table: str = "labels.csv") -> list[Problem]:
@@ -158,3 +169,48 @@ def test_link_out_of_the_data(data: Path, tmp_path: Path) -> None:
 def test_structural_faults_are_raised(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no labels table"):
         build_manifest(tmp_path, project(), tmp_path)
+
+
+def manifest_of_sets(data: Path, out: Path) -> list[Problem]:
+    out.mkdir(exist_ok=True)
+    build_manifest(data, project_of_sets(), out)
+    return read_problems(out)
+
+
+def test_sets_of_labels_are_written_in_one_form(tmp_path: Path) -> None:
+    write_sets(tmp_path / "data")
+    assert manifest_of_sets(tmp_path / "data", tmp_path / "m") == []
+    assert [sample.label for sample in read_samples(tmp_path / "m" / "samples.csv")] == list(SETS) * 6
+    # The same cells are wrong where a sample has one label: nothing there is taken apart.
+    problems = manifest_of(tmp_path / "data", tmp_path / "one")
+    assert {problem.problem for problem in problems} == {
+        "the label is empty",
+        "the label 'bee | ant' is not in the conf file's labels",
+    }
+
+
+@pytest.mark.parametrize(
+    ("cell", "problem"),
+    [
+        ("ant|ant", "the label 'ant|ant' names 'ant' twice"),
+        ("ant|wasp", "the label 'wasp' is not in the conf file's labels"),
+        ("ant|", "the label 'ant|' has no name on one side of a |"),
+    ],
+)
+def test_a_cell_that_is_no_set_is_a_problem_and_a_sample(tmp_path: Path, cell: str, problem: str) -> None:
+    write_sets(tmp_path / "data")
+    write_files(tmp_path / "data", {"images/new.png": picture(500)})
+    add_line(tmp_path / "data", f"images/new.png,{cell}")
+    assert manifest_of_sets(tmp_path / "data", tmp_path / "m") == [Problem("images/new.png", problem, "label")]
+    assert read_samples(tmp_path / "m" / "samples.csv")[-1].label == cell
+
+
+def test_the_same_picture_under_two_sets_is_a_problem_under_two_ways_to_write_one_it_is_none(tmp_path: Path) -> None:
+    write_sets(tmp_path / "data")
+    for name, cell in {"same": "bee|ant", "other": "bee"}.items():
+        write_files(tmp_path / "data", {f"images/{name}.png": picture(3, file_format="BMP" if name == "same" else "PNG")})
+        add_line(tmp_path / "data", f"images/{name}.png,{cell}")
+    problems = manifest_of_sets(tmp_path / "data", tmp_path / "m")
+    assert {problem.kind for problem in problems} == {"twin"}
+    assert [problem.where for problem in problems] == ["images/3.png", "images/same.png", "images/other.png"]
+    assert problems[0].problem == "labelled 'ant|bee' and the same picture as images/other.png (labelled 'bee')"

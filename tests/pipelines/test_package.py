@@ -15,10 +15,10 @@ from pipelines.calibrate import calibrate
 from pipelines.config import ProjectConfig
 from pipelines.core.bundle import MANIFEST, read_manifest, verify_files
 from pipelines.core.errors import DataError, IntegrityError
-from pipelines.core.predict import Predictor, check_goldens, read_goldens
+from pipelines.core.predict import Predictions, Predictor, check_goldens, read_goldens
 from pipelines.dataset import Split, read_samples, write_samples
 from pipelines.evaluate import evaluate, expected_calibration_error
-from pipelines.package import PackageInputs, package
+from pipelines.package import PackageInputs, _golden_indices, package
 from pipelines.training.train import KeptFolders, train
 from tests.pipelines.conftest import LABELS, tiny_config
 
@@ -232,3 +232,13 @@ def test_calibration_error_equals_a_slow_reference() -> None:
         if inside:
             expected += len(inside) / 300 * abs(np.mean(confidences[inside]) - np.mean(correct[inside]))
     assert expected_calibration_error(confidences, correct) == pytest.approx(expected)
+
+
+def test_goldens_of_sets_stay_away_from_every_threshold() -> None:
+    """Near is a matter of log odds: a threshold of 0.01 has no probability that lies 0.1 below it."""
+    probabilities = np.array([[0.9, 0.001], [0.52, 0.001], [0.9, 0.0099], [0.1, 0.001], [0.1, 0.5], [1.0, 0.0]])
+    thresholds = (0.5, 0.01)
+    labels = ("a", "a", "a", "", "b", "a")
+    answers = Predictions("0" * 16, labels, probabilities, np.zeros((6, 2), np.float32), np.zeros((6, 6), np.float32), thresholds)
+    assert _golden_indices(answers, 6) == [0, 3, 4, 5, 1, 2]
+    assert _golden_indices(answers, 3) == [0, 3, 4]

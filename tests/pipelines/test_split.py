@@ -18,7 +18,7 @@ from pipelines.core.errors import DataError
 from pipelines.dataset import read_samples
 from pipelines.manifest import IMAGE_COLUMNS, SAMPLE_COLUMNS, build_manifest
 from pipelines.split import assign_splits, split_of, unit_hash
-from tests.pipelines.planted import add_line, project, write_dataset
+from tests.pipelines.planted import add_line, project, project_of_sets, write_dataset
 
 Row = tuple[str, str, str, str, str]
 
@@ -243,3 +243,38 @@ def test_holdout_may_share_a_group_with_train() -> None:
 def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
     error = refused(tmp_path, [row(1, split="dev")])
     assert [(item.where, item.problem) for item in error.findings] == [("1.png", "the split 'dev'")]
+
+
+def split_sets(folder: Path, labels: list[tuple[str, str]]) -> None:
+    rows = [row(number, label, split=split) for number, (label, split) in enumerate(labels)]
+    assign_splits(manifest_of(folder, rows), project_of_sets(), folder)
+
+
+COMPLETE_SETS = [("ant|bee", "train"), ("", "train"), ("ant|bee", "test"), ("", "test"), ("", "validation")]
+
+
+def test_each_label_of_sets_needs_samples_with_and_without_it(tmp_path: Path) -> None:
+    split_sets(tmp_path, COMPLETE_SETS)
+    assert [sample.label for sample in read_samples(tmp_path / "samples.csv", "train")] == ["ant|bee", ""]
+
+
+@pytest.mark.parametrize(
+    ("place", "label", "problem"),
+    [
+        (0, "bee", "no sample in train has it"),
+        (2, "bee", "no sample in test has it"),
+        (1, "ant", "all 2 samples in train have it"),
+        (3, "ant", "all 2 samples in test have it"),
+    ],
+)
+def test_a_label_that_cannot_be_learnt_or_judged_is_named(tmp_path: Path, place: int, label: str, problem: str) -> None:
+    labels = list(COMPLETE_SETS)
+    labels[place] = (label, labels[place][1])
+    with pytest.raises(DataError, match=r"1 of 2 labels that no sample or every sample has in train or in test\. Allowed") as caught:
+        split_sets(tmp_path, labels)
+    assert [(item.where, item.problem) for item in caught.value.findings] == [("ant", problem)]
+
+
+def test_sets_need_a_sample_in_validation(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^no sample in validation\."):
+        split_sets(tmp_path, COMPLETE_SETS[:-1])

@@ -137,3 +137,19 @@ def sealed(workspace: Path, config: ProjectConfig, split_folder: Path) -> StageO
     chosen = made.select()
     trained = made.train(split, chosen)
     return made.package("0" * 32, split, chosen, trained, made.calibrate(trained))
+
+
+def test_weights_are_asked_once_for_each_backbone_and_shipped_ones_never(tmp_path: Path, tiny_weights: Path, digits_folder: Path) -> None:
+    shutil.copytree(digits_folder / "data", tmp_path / "data")
+    made = Stages(Workspace(tmp_path), tiny_config(tiny_weights))
+    split, other = (StageOutput("split", name * 64, digits_folder, cached=True, seconds=0) for name in "ab")
+    first = made.check_weights(split, made.select())
+    assert first is not None
+    assert not first.cached
+    found = json.loads((first.path / "sanity.json").read_bytes())
+    assert [finding["check"] for finding in found["findings"]] == ["layers", "knowledge"]  # the tiny weights are untrained
+    again = made.check_weights(other, made.select())
+    assert again is not None
+    assert again.cached
+    shipped = Stages(Workspace(tmp_path), tiny_config(tiny_weights, backbone={"kind": "shipped"}))
+    assert shipped.check_weights(split, shipped.select()) is None

@@ -14,7 +14,17 @@ from pipelines.core.errors import DataError, RegraftError
 from pipelines.manifest import build_manifest
 from pipelines.validate import raise_for_validation, validate
 from pipelines.validate.report import CheckResult, ValidationReport, read_report
-from tests.pipelines.planted import add_line, as_csv, picture, project, tree, write_dataset, write_files
+from tests.pipelines.planted import (
+    add_line,
+    as_csv,
+    picture,
+    project,
+    project_of_sets,
+    tree,
+    write_dataset,
+    write_files,
+    write_sets,
+)
 
 # Great Expectations 1.24 imports them, once, when the first of these tests runs.
 pytestmark = pytest.mark.filterwarnings("ignore:module 'sre_(constants|parse)' is deprecated:DeprecationWarning")
@@ -283,3 +293,54 @@ def test_nothing_is_left_in_the_temporary_folder(
     validated(data)
     assert list(own.iterdir()) == []
     assert capfd.readouterr() == ("", "")
+
+
+CRITICAL_OF_SETS = [name if name != "two_classes" else "samples_without_class" for name in CRITICAL]
+
+
+def test_faultless_sets_of_labels_pass(tmp_path: Path) -> None:
+    write_sets(tmp_path / "data")
+    out = validated(tmp_path / "data", project_of_sets())
+    report = read_report(out)
+    assert [item.name for item in report.checks] == CRITICAL_OF_SETS + WARNINGS
+    assert not_passed(report) == []
+    assert (report.n_samples, report.n_samples_per_class) == (24, {"ant": 12, "bee": 12})
+    raise_for_validation(out)
+
+
+def test_a_cell_that_is_no_set_is_refused_in_the_manifests_words(tmp_path: Path) -> None:
+    write_sets(tmp_path / "data")
+    for number, cell in enumerate(("ant|ant", "bee|wasp")):
+        write_files(tmp_path / "data", {f"images/new{number}.png": picture(500 + number)})
+        add_line(tmp_path / "data", f"images/new{number}.png,{cell}")
+    out = validated(tmp_path / "data", project_of_sets())
+    assert not_passed(read_report(out)) == ["labels_known"]
+    assert [(item.where, item.problem) for item in check(out, "labels_known").unexpected] == [
+        ("images/new0.png", "the label 'ant|ant' names 'ant' twice"),
+        ("images/new1.png", "the label 'wasp' is not in the conf file's labels"),
+    ]
+    with pytest.raises(DataError, match="labels_known"):
+        raise_for_validation(out)
+
+
+def test_the_same_picture_under_two_sets_is_refused(tmp_path: Path) -> None:
+    write_sets(tmp_path / "data")
+    write_files(tmp_path / "data", {"images/twin.bmp": picture(3, file_format="BMP")})
+    add_line(tmp_path / "data", "images/twin.bmp,ant")
+    assert not_passed(read_report(validated(tmp_path / "data", project_of_sets()))) == ["labels_agree"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "failed", "problem"),
+    [
+        (["ant|bee"] * 8 + ["ant"] * 8, "samples_without_class", "the class is missing from 0 samples only, fewer than 3"),
+        (["ant|bee"] * 2 + ["ant"] * 8 + [""] * 8, "samples_per_class", "the class has 2 samples, fewer than 3"),
+    ],
+)
+def test_a_label_that_all_or_hardly_any_samples_have_is_refused(tmp_path: Path, cells: list[str], failed: str, problem: str) -> None:
+    write_files(tmp_path / "data", {f"{number}.png": picture(number) for number in range(len(cells))})
+    rows = [("path", "label"), *((f"{number}.png", cell) for number, cell in enumerate(cells))]
+    (tmp_path / "data" / "labels.csv").write_bytes(as_csv(rows))
+    out = validated(tmp_path / "data", project_of_sets())
+    assert not_passed(read_report(out)) == [failed]
+    assert [item.problem for item in check(out, failed).unexpected] == [problem]

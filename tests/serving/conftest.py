@@ -34,7 +34,14 @@ def encoded(image: Image.Image, kind: str = "PNG") -> bytes:
     return stream.getvalue()
 
 
-def make_bundle(folder: Path, seed: int = 0, labels: tuple[str, ...] = LABELS, fit: str = "squash", n_goldens: int = 5) -> str:
+def make_bundle(
+    folder: Path,
+    seed: int = 0,
+    labels: tuple[str, ...] = LABELS,
+    fit: str = "squash",
+    n_goldens: int = 5,
+    thresholds: tuple[float, ...] | None = None,
+) -> str:
     """Seals a bundle of an untrained network in `folder`; returns its id."""
     import safetensors.numpy
     import safetensors.torch
@@ -60,7 +67,15 @@ def make_bundle(folder: Path, seed: int = 0, labels: tuple[str, ...] = LABELS, f
     (folder / "card.md").write_text("An untrained network for tests.\n")
     preprocess = ImagePreprocess(color="RGB", height_px=32, width_px=32, fit=fit, mean=(0.5,) * 3, std=(0.5,) * 3, max_pixels=4_000_000)
     manifest = BundleManifest(
-        project="test-animals", task="image", labels=labels, backbone=spec, preprocess=preprocess, temperature=1.0, files={}
+        project="test-animals",
+        task="image",
+        labels=labels,
+        labels_per_sample="one" if thresholds is None else "many",
+        thresholds=thresholds,
+        backbone=spec,
+        preprocess=preprocess,
+        temperature=1.0,
+        files={},
     )
     _write_goldens(folder, manifest, n_goldens)
     return seal(folder, manifest)
@@ -101,6 +116,13 @@ def other_bundle(tmp_path_factory: pytest.TempPathFactory) -> TestBundle:
     """Other weights, and one more label."""
     folder = tmp_path_factory.mktemp("bundles") / "second"
     return TestBundle(make_bundle(folder, seed=1, labels=(*LABELS, "yak")), folder)
+
+
+@pytest.fixture(scope="session")
+def bundle_of_sets(tmp_path_factory: pytest.TempPathFactory) -> TestBundle:
+    """Any number of labels a sample; thresholds that give the images of these tests different sets."""
+    folder = tmp_path_factory.mktemp("bundles") / "sets"
+    return TestBundle(make_bundle(folder, seed=0, thresholds=(0.55, 0.45, 0.5)), folder)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import io
 import struct
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from pipelines.core.errors import DataError
-from pipelines.core.preprocess import ImagePreprocess, decode_image, image_to_array, preprocess
+from pipelines.core.preprocess import ImagePreprocess, decode_image, image_to_array, normalise, preprocess
 
 RGB = ImagePreprocess(color="RGB", height_px=16, width_px=24, mean=(0.5, 0.4, 0.3), std=(0.5, 0.25, 0.2))
 GREY = ImagePreprocess(color="L", height_px=16, width_px=16, mean=(0.5,), std=(0.5,))
@@ -156,3 +157,94 @@ def test_a_batch_is_its_samples() -> None:
     batch = preprocess(images, GREY)
     assert batch.shape == (3, 1, 16, 16)
     np.testing.assert_allclose(batch[:, 0, 0, 0], [-1, 128 / 127.5 - 1, 1], atol=1e-6)
+
+
+def test_normalising_is_the_formula_bit_for_bit_wherever_it_is_written() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+    mean, std = np.asarray(RGB.mean, np.float32), np.asarray(RGB.std, np.float32)
+    expected = (pixels.astype(np.float32) / np.float32(255) - mean) / std
+    out = np.empty((2, 16, 24, 3), np.float32)
+    normalise(pixels, RGB, out=out[1])
+    assert np.array_equal(normalise(pixels, RGB), expected)
+    assert np.array_equal(out[1], expected)
+
+
+DRAFT = RGB.model_copy(update={"jpeg_draft": True, "fit": "crop", "crop_frac": 0.875})
+
+
+def smooth(width: int, height: int) -> Image.Image:
+    """Light rises from the left to the right and from the top to the bottom, so that a turned image is another one."""
+    across, down = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return Image.fromarray(np.stack([across, down, across / 2], axis=2).astype(np.uint8))
+
+
+@pytest.mark.parametrize("fit", ["squash", "crop"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(400, 230), (289, 161), (161, 297)])
+def test_a_draft_is_the_photo_decoded_smaller_however_the_camera_was_held(size: tuple[int, int], orientation: int, fit: str) -> None:
+    """Sides that are no multiples of 4 or 8 are rounded up: without regard to it a turned photo would be shifted."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = png(smooth(*size), "JPEG", quality=95, exif=exif)
+    draft = DRAFT.model_copy(update={"fit": fit})
+    whole = draft.model_copy(update={"jpeg_draft": False})
+    assert decode_image(data, draft).width * 1.9 < decode_image(data, whole).width
+    spec = draft.model_copy(update={"mean": (0,) * 3, "std": (1,) * 3})
+    difference = image_to_array(decode_image(data, draft), spec) - image_to_array(decode_image(data, whole), spec)
+    assert np.abs(difference).max() * 255 < 2.5
+
+
+def test_a_draft_is_never_smaller_than_twice_what_is_needed() -> None:
+    for width, height in ((55, 37), (110, 74), (220, 148), (1_000, 74), (74, 1_000), (20, 20)):
+        small = decode_image(png(smooth(width, height), "JPEG"), DRAFT)
+        scale = max(27 / width, 18 / height)
+        for side, original in ((small.width, width), (small.height, height)):
+            assert side == original or side >= 2 * int(original * scale)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "BMP", "GIF"])
+def test_other_formats_know_no_draft(kind: str) -> None:
+    data = png(smooth(300, 200), kind)
+    assert decode_image(data, DRAFT).tobytes() == decode_image(data, RGB).tobytes()
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_grey_and_printers_jpegs_have_drafts_too(mode: str) -> None:
+    data = png(smooth(400, 300).convert(mode), "JPEG", quality=95)
+    difference = image_to_array(decode_image(data, DRAFT), RGB) - image_to_array(decode_image(data, RGB), RGB)
+    assert decode_image(data, DRAFT).width == 100
+    assert np.abs(difference).max() * max(RGB.std) * 255 < 6
+
+
+def test_bundles_from_before_drafts_keep_their_pixels() -> None:
+    data = png(smooth(400, 300), "JPEG")
+    stored = RGB.model_dump()
+    del stored["jpeg_draft"]
+    assert decode_image(data, ImagePreprocess(**stored)).size == (400, 300)
+
+
+def said_to_be(data: bytes, side: int) -> bytes:
+    """A JPEG whose header promises another size."""
+    frame = data.index(b"\xff\xc0") + 5
+    return data[:frame] + struct.pack(">HH", side, side) + data[frame + 4 :]
+
+
+@pytest.mark.parametrize("draft", [False, True])
+def test_a_huge_jpeg_is_refused_by_its_true_size_and_takes_no_memory(draft: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def decoded(image: Image.Image) -> None:
+        raise AssertionError("it was decoded")
+
+    data = said_to_be(png(smooth(64, 64), "JPEG"), 20_000)
+    before = psutil.Process().memory_info().rss
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decoded)
+    with pytest.raises(DataError, match=r"400000000 pixels.*at most 50000000 pixels"):
+        decode_image(data, DRAFT.model_copy(update={"jpeg_draft": draft}))
+    with pytest.raises(DataError, match=r"7000 x 7000 = 49000000 pixels.*at most 40000000"):  # a draft of it would be small enough
+        decode_image(said_to_be(data, 7_000), DRAFT.model_copy(update={"jpeg_draft": draft, "max_pixels": 40_000_000}))
+    assert psutil.Process().memory_info().rss - before < 50_000_000
+
+
+def test_a_damaged_jpeg_is_bad_data_as_a_draft_too() -> None:
+    data = png(smooth(400, 300), "JPEG")
+    with pytest.raises(DataError, match="do not decode as an image"):
+        decode_image(data[: len(data) // 2], DRAFT)

@@ -59,3 +59,12 @@ def test_another_domain_is_refused(answers) -> None:
     moved = replace(champion, domains=np.where(champion.ids == "id00003", "fax", champion.domains))
     with pytest.raises(DataError, match=r"id00003 has the domain '[a-z]+' and 'fax'"):
         pair(candidate, moved, ("cat", "dog"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "known"), [("many", [True, True, True, False, False]), ("one", [False, True, False, False, False])], ids=["sets", "one label"]
+)
+def test_a_champion_knows_a_set_if_it_knows_all_of_it(kind: str, known: list[bool]) -> None:
+    ids, labels = np.array(list("abcde")), np.array(["", "cat", "cat|dog", "cat|owl", "owl"])
+    both = TestAnswers(ids, np.full(5, "default"), labels, labels, np.ones(5), "many")
+    assert pair(both, both, ("cat", "dog"), kind).known.tolist() == known

@@ -1,0 +1,1 @@
+"""Transfer learning beside its peers: `python -m benchmarks.transfer`."""

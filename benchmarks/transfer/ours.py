@@ -1,0 +1,108 @@
+"""Regraft, through the stage `train` as a retraining runs it: `python -m benchmarks.transfer.ours JOB.json METHOD`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.transfer.job import Job, Outcome, run_contender
+from pipelines.backbones import read_selected, select_backbone, write_selected
+from pipelines.config import ProjectConfig
+from pipelines.core.backbones import build_backbone
+from pipelines.core.bundle import file_sha256
+from pipelines.core.heads import build_head
+from pipelines.dataset import Sample, Split, read_samples, write_samples
+from pipelines.training.features import embed
+from pipelines.training.inputs import SampleInputs
+from pipelines.training.train import KeptFolders, train
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+def contend(job: Job, folder: Path) -> Outcome:
+    torch.set_num_threads(job.n_threads)
+    config = project(job, sys.argv[2])
+    folder = folder / sys.argv[2]
+    folder.mkdir()
+    started = time.perf_counter()
+    learn(job, config, folder)
+    seconds = time.perf_counter() - started
+    record = json.loads((folder / "out" / "training.json").read_text())
+    return Outcome(test_accuracy(config, folder), seconds, note=str(record.get("kept", record["method"])))
+
+
+def project(job: Job, method: str) -> ProjectConfig:
+    """The conf file of this job."""
+    sections: dict[str, dict[str, Any]] = {
+        "auto": {"kind": "auto", "budget_minutes": job.budget_seconds / 60, "fine_tune": {"kind": "lp_ft", "augment": augment(job)}},
+        "probe": {"kind": "probe"},
+        "lp_ft": {"kind": "lp_ft", "augment": augment(job)},
+    }
+    preprocess = {
+        "color": "L" if job.in_channels == 1 else "RGB",
+        "height_px": job.side_px,
+        "width_px": job.side_px,
+        "fit": "squash" if job.in_channels == 1 else "crop",
+        "mean": job.mean,
+        "std": job.std,
+    }
+    backbone = {
+        "kind": "timm",
+        "name": job.architecture,
+        "weights": job.weights,
+        "sha256": file_sha256(Path(job.weights)),
+        "in_channels": job.in_channels,
+        "model_args": job.model_args,
+        "preprocess": preprocess,
+    }
+    if job.in_channels == 1:
+        backbone = {"kind": "shipped", "name": "omniglot_resnet"}
+    content = {
+        "project": "benchmark",
+        "task": "image",
+        "labels": job.labels,
+        "backbone": backbone,
+        "method": sections[method],
+        "seed": job.seed,
+    }
+    return ProjectConfig.model_validate(content | {"gates": [{"kind": "goldens"}]})
+
+
+def augment(job: Job) -> dict[str, str]:
+    """Photographs may be mirrored, symbols not."""
+    return {"flips": "horizontal"} if job.flips else {}
+
+
+def learn(job: Job, config: ProjectConfig, folder: Path) -> None:
+    """Stages `select` and `train`, nothing kept from before."""
+    rows = [(split, path, label) for split in SPLITS for path, label in getattr(job, split)]
+    samples = [Sample(file_sha256(Path(path)), path, label, path, "default", "", split) for split, path, label in rows]
+    write_samples(samples, folder / "samples.csv")
+    write_selected(select_backbone(config.backbone), folder / "backbone.json")  # type: ignore[arg-type]
+    (folder / "out").mkdir()
+    kept = KeptFolders(folder / "features", folder / "checkpoints")
+    train(folder / "samples.csv", Path("/"), folder / "backbone.json", config, kept, folder / "out")
+
+
+def test_accuracy(config: ProjectConfig, folder: Path) -> float:
+    """From the written weights, as float32: what a bundle would hold."""
+    import safetensors.torch
+
+    selected = read_selected(folder / "backbone.json")
+    tensors = safetensors.torch.load_file(folder / "out" / "weights.safetensors")
+    backbone, head = build_backbone(selected.spec), build_head(tensors["head.weight"].shape[1], len(config.labels))
+    for prefix, module in (("backbone.", backbone), ("head.", head)):
+        module.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)})
+    inputs = SampleInputs(read_samples(folder / "samples.csv", "test"), Path("/"), selected.preprocess, config.labels)
+    logits = embed(torch.nn.Sequential(backbone, head), inputs)
+    return float((np.argmax(logits, axis=1) == inputs.targets).mean())
+
+
+if __name__ == "__main__":
+    run_contender(contend)

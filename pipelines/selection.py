@@ -1,0 +1,220 @@
+"""Stage `select` for `backbone: {kind: best_of}`: which of several backbones suits this very data.
+
+All candidates are ranked by the transferability of their features (LogME and H-score, no training); the best few are probed, and of these
+the cheapest is taken that the validation split cannot tell from the best.
+
+backbone.json   the choice
+ranking.json    all candidates with their scores and what became of them; nothing in it depends on time
+costs.json      seconds of each candidate
+speed.json      features per second of each candidate: the forward pass alone, on ready tensors
+
+Letters for shapes: n samples, d features, k labels.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from pipelines.backbones import select_backbone, write_selected
+from pipelines.config import BestOfBackbones, ProbeMethod, ProjectConfig, ShippedBackbone, SingleBackbone
+from pipelines.core.bundle import canonical_json
+from pipelines.intervals import clopper_pearson
+from pipelines.progress import Progress, silent
+from pipelines.training.choice import Choice, Verdict, Way, choose
+from pipelines.training.gathering import material_for
+from pipelines.training.linear import frozen_logits, train_probe
+from pipelines.training.material import Material
+from pipelines.training.ranking import h_score, log_me, order_by_transferability
+from pipelines.training.time_plan import forward_seconds
+from pipelines.training.validation import ValidationResult, measure
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A candidate with what its features of the training samples are worth.
+
+    Attributes:
+        material: As a training on it would get.
+        log_me, h_score: Higher is better.
+        n_features, n_parameters: Of the backbone.
+        forward_flops: Floating point operations for one sample: what its use costs, on any machine.
+        seconds: What its features took; little where they were kept from an earlier run.
+        features_per_second: Of the forward pass alone, on ready tensors.
+    """
+
+    material: Material
+    log_me: float
+    h_score: float
+    n_features: int
+    n_parameters: int
+    forward_flops: int
+    seconds: float
+    features_per_second: float
+
+
+@dataclass(frozen=True)
+class Probed:
+    """How well a linear probe on a candidate's features does on the validation split."""
+
+    result: ValidationResult
+    seconds: float
+
+
+def select_best(
+    backbone: BestOfBackbones,
+    samples: Path,
+    data: Path,
+    config: ProjectConfig,
+    features: Path,
+    out: Path,
+    progress: Progress = silent,
+) -> None:
+    """Ranks, probes and chooses.
+
+    Args:
+        backbone: The candidates.
+        samples: `samples.csv` with splits.
+        data: The folder that sample paths are relative to.
+        config: The project's.
+        features: Folder of features that are kept between runs; training finds them there.
+        out: Empty directory.
+        progress: Told after every batch of features and every candidate.
+
+    Raises:
+        ConfigurationError: A candidate cannot be resolved.
+        DataError: A split has no samples, or no candidate has finite features.
+    """
+    scored = []
+    for place, candidate in enumerate(backbone.candidates):
+        selected = select_backbone(candidate).model_copy(update={"candidate": place})
+        # A probe leaves no checkpoints.
+        scored.append(_scored(material_for(selected, samples, data, config, features, features, progress)))
+        progress("ranking backbones", place + 1, len(backbone.candidates))
+    order = order_by_transferability([one.log_me for one in scored], [one.h_score for one in scored])
+    probed = {place: _probed(scored[place].material, probe_section(config)) for place in order[: backbone.n_probed]}
+    names = candidate_names(backbone.candidates)
+    # Cheapest first: of equals the first that was listed.
+    cost_order = sorted(range(len(scored)), key=lambda place: (scored[place].forward_flops, scored[place].n_parameters, place))
+    places = list(probed)
+    choice = choose([Way(names[place], cost_order.index(place), probed[place].result) for place in places], simpler="cheaper")
+    write_selected(scored[places[choice.kept]].material.selected, out / "backbone.json")
+    ranking = _ranking(names, scored, order, probed, choice)
+    (out / "ranking.json").write_bytes(canonical_json(ranking))
+    (out / "costs.json").write_bytes(canonical_json(_costs(names, scored, probed)))
+    speed: dict[str, JsonValue] = {name: round(one.features_per_second, 1) for name, one in zip(names, scored, strict=True)}
+    (out / "speed.json").write_bytes(canonical_json(speed))
+
+
+def probe_section(config: ProjectConfig) -> ProbeMethod:
+    """How candidates are probed: as the project's own method probes, where it does."""
+    section = config.method if isinstance(config.method, ProbeMethod) else getattr(config.method, "probe", None)
+    return section if isinstance(section, ProbeMethod) else ProbeMethod()
+
+
+def candidate_names(candidates: Sequence[SingleBackbone]) -> list[str]:
+    """For people: the architecture or the shipped name, with the weights' name where two are alike, numbered where that is not enough."""
+    names = [candidate.name for candidate in candidates]
+    named = [_with_weights(candidate) if names.count(candidate.name) > 1 else candidate.name for candidate in candidates]
+    return [f"{name} #{place + 1}" if named.count(name) > 1 else name for place, name in enumerate(named)]
+
+
+def _with_weights(candidate: SingleBackbone) -> str:
+    if isinstance(candidate, ShippedBackbone):
+        return candidate.name
+    weights = candidate.weights.stem if candidate.weights else str(candidate.hub)
+    return weights if weights.startswith(f"{candidate.name}.") else f"{candidate.name} ({weights})"
+
+
+def _scored(material: Material) -> Scored:
+    started = time.monotonic()
+    features = material.features(material.train)
+    seconds = time.monotonic() - started
+    targets = material.train.targets
+    network = material.fresh_backbone(0.0)
+    return Scored(
+        material=material,
+        log_me=log_me(features, targets),
+        h_score=h_score(features, targets),
+        n_features=features.shape[1],
+        n_parameters=sum(parameter.numel() for parameter in network.parameters()),
+        forward_flops=_forward_flops(network, material),
+        seconds=seconds,
+        features_per_second=len(material.validation) / forward_seconds(material),
+    )
+
+
+def _forward_flops(network: nn.Module, material: Material) -> int:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    sample = torch.from_numpy(material.train.batch([0])).to(next(network.parameters()).device)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.eval()(sample)
+    return int(counter.get_total_flops())
+
+
+def _probed(material: Material, section: ProbeMethod) -> Probed:
+    started = time.monotonic()
+    logits = frozen_logits(material, train_probe(material, section).network)
+    result = measure(logits, material.validation.targets, material.config.labels_per_sample)
+    return Probed(result, time.monotonic() - started)
+
+
+def _ranking(
+    names: Sequence[str], scored: Sequence[Scored], order: Sequence[int], probed: Mapping[int, Probed], choice: Choice
+) -> JsonValue:
+    places = list(probed)
+    verdicts = dict(zip(places, choice.verdicts, strict=True))
+    rows: list[JsonValue] = []
+    for rank, place in enumerate(order, start=1):
+        one, verdict = scored[place], verdicts.get(place)
+        row: dict[str, JsonValue] = {
+            "backbone": names[place],
+            "candidate": place,
+            "origin": one.material.selected.spec.origin,
+            "rank": rank,
+            "log_me": one.log_me,
+            "h_score": one.h_score,
+            "n_features": one.n_features,
+            "n_parameters": one.n_parameters,
+            "forward_flops": one.forward_flops,
+            "outcome": "ranked",
+            "reason": f"rank {rank} by transferability; the best {len(places)} were probed",
+        }
+        if verdict is not None:
+            row |= _probe_row(probed[place].result, verdict)
+        rows.append(row)
+    kept = places[choice.kept]
+    first = scored[kept].material
+    return {
+        "n_train": len(first.train),
+        "n_validation": len(first.validation),
+        "chosen": kept,
+        "reason": choice.reason,
+        "candidates": rows,
+    }
+
+
+def _probe_row(result: ValidationResult, verdict: Verdict) -> dict[str, JsonValue]:
+    accuracy = clopper_pearson(int(result.correct.sum()), len(result.correct))
+    return {
+        "outcome": "kept" if verdict.is_kept else "probed",
+        "reason": verdict.reason,
+        "log_loss": result.log_loss if math.isfinite(result.log_loss) else None,
+        "accuracy": {"value": accuracy.value, "low": accuracy.low, "high": accuracy.high, "n": accuracy.n},
+    }
+
+
+def _costs(names: Sequence[str], scored: Sequence[Scored], probed: Mapping[int, Probed]) -> dict[str, JsonValue]:
+    costs: dict[str, JsonValue] = {f"{name}: features": round(one.seconds, 3) for name, one in zip(names, scored, strict=True)}
+    return costs | {f"{names[place]}: probe": round(one.seconds, 3) for place, one in probed.items()}

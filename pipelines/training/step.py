@@ -1,0 +1,196 @@
+"""One step of the optimiser, over as many parts as memory asks for and as many processes as there are.
+
+Letters for shapes: b batch, m rows of this process, k labels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.config import Recipe
+from pipelines.core.errors import DataError
+from pipelines.training.batches import StepBatch, stateless_seed
+from pipelines.training.inputs import BatchSource
+from pipelines.training.memory import halved, is_out_of_memory, release_memory
+from pipelines.training.objective import Objective
+from pipelines.training.optimization import l2_sp_penalty
+from pipelines.training.regularisation import seeded_layers
+from pipelines.training.runtime import Runtime
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+_N_NAMED_FILES = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Learner:
+    """What all steps share.
+
+    Attributes:
+        network: Backbone and head, whose parameters are trained.
+        view: What a batch goes through: the network, or its upper part, with dropout.
+        start: The network's `state_dict` before training, on its device; needed for `l2_sp`.
+    """
+
+    network: nn.Sequential
+    view: nn.Sequential
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    scheduler: torch.optim.lr_scheduler.LambdaLR
+    recipe: Recipe
+    runtime: Runtime
+    seed: int
+    start: Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What a step came to.
+
+    Attributes:
+        loss_sum: Of the losses of the whole batch's samples, over all processes.
+        micro_batch: Samples that went through the network at once; smaller than before where memory ran out.
+    """
+
+    loss_sum: float
+    micro_batch: int
+
+
+def take_step(
+    learner: Learner, prepared: nn.Module, batch: StepBatch, source: BatchSource, place: tuple[int, int], micro_batch: int
+) -> StepOutcome:
+    """Moves the weights once, by the mean loss of the whole batch.
+
+    Args:
+        learner: Whose weights are moved.
+        prepared: `learner.view` as the runtime prepared it.
+        batch: Of this process.
+        source: Names the samples.
+        place: Epoch and step, which decide all that is drawn at random.
+        micro_batch: Samples that go through the network at once. In how many parts a batch is cut changes the result by rounding only,
+            unless batch norm is live or layers drop at random.
+
+    Raises:
+        DataError: The loss or its gradient is not finite; names samples of the batch. The weights are as they were before the step.
+    """
+    import torch
+
+    loss, micro_batch = _gradients_in_memory(learner, prepared, batch, place, micro_batch)
+    trained = [parameter for parameter in learner.network.parameters() if parameter.grad is not None]
+    norm = torch.nn.utils.clip_grad_norm_(trained, learner.recipe.max_gradient_norm)
+    # Both at once: every number that is read waits for the device.
+    own_loss, norm_value = torch.stack([loss, norm.double()]).tolist()
+    loss_sum = learner.runtime.sum(own_loss)
+    _refuse_not_finite("training loss", loss_sum / len(batch.chosen), source, batch.chosen)
+    _refuse_not_finite("gradient norm", norm_value, source, batch.chosen)
+    learner.optimizer.step()
+    learner.scheduler.step()
+    learner.optimizer.zero_grad()
+    return StepOutcome(loss_sum, micro_batch)
+
+
+def _gradients_in_memory(
+    learner: Learner, prepared: nn.Module, batch: StepBatch, place: tuple[int, int], micro_batch: int
+) -> tuple[torch.Tensor, int]:
+    while True:
+        try:
+            return _gradients(learner, prepared, batch, place, micro_batch), micro_batch
+        except (RuntimeError, MemoryError) as error:
+            # With several processes the others wait for this one's gradients: no step can be repeated by one of them alone.
+            if learner.runtime.n_processes > 1 or not is_out_of_memory(error):
+                raise
+            micro_batch = halved(min(micro_batch, len(batch.targets)), error)
+        learner.optimizer.zero_grad()
+        release_memory()
+
+
+def _gradients(learner: Learner, prepared: nn.Module, batch: StepBatch, place: tuple[int, int], micro_batch: int) -> torch.Tensor:
+    """Adds the gradients of the batch's mean loss and returns the sum of the losses of this process's samples."""
+    import torch
+
+    runtime = learner.runtime
+    total = torch.zeros((), dtype=torch.float64, device=runtime.device)
+    with seeded_layers(stateless_seed("layers", learner.seed, *place, runtime.index), str(runtime.device)):
+        if len(batch.targets) == 0:
+            set_modes(learner.view, learner.recipe.freeze_batch_norm, n_samples=1)
+            runtime.backward_of_nothing(prepared, batch.inputs)
+            return total
+        n_parts = math.ceil(len(batch.targets) / micro_batch)
+        parts = list(zip(batch.inputs.tensor_split(n_parts), batch.targets.tensor_split(n_parts), strict=True))
+        for inputs, targets in parts[:-1]:
+            with runtime.no_sync(prepared):
+                total += _backward(learner, prepared, inputs, targets, len(batch.chosen))
+        return total + _backward(learner, prepared, *parts[-1], len(batch.chosen), last=True)
+
+
+def _backward(
+    learner: Learner, prepared: nn.Module, inputs: torch.Tensor, targets: torch.Tensor, n_global: int, *, last: bool = False
+) -> torch.Tensor:
+    set_modes(learner.view, learner.recipe.freeze_batch_norm, n_samples=len(inputs))
+    with learner.runtime.autocast():
+        logits = prepared(inputs)
+    loss = learner.objective.losses(logits, targets).sum()
+    share = loss / n_global
+    # Gradients of all processes are summed: what no sample stands for must come from one of them.
+    if last and learner.recipe.l2_sp > 0 and learner.runtime.is_main:
+        share = share + l2_sp_penalty(learner.network, learner.start, learner.recipe.l2_sp)
+    learner.runtime.backward(share)
+    return loss.detach()
+
+
+def set_modes(view: nn.Module, freeze_batch_norm: bool, n_samples: int) -> None:
+    """Training mode, but for norms with running statistics that must not move.
+
+    Those are: all of them where the recipe freezes them; those of blocks that are not trained; and all where a single sample goes
+    through, which has no statistics (a batch of one joins another, so this is left for `micro_batch_size: 1` and a single training sample).
+
+    Args:
+        view: What a batch goes through.
+        freeze_batch_norm: Of the recipe.
+        n_samples: That go through it at once.
+    """
+    view.train()
+    for module in view.modules():
+        if getattr(module, "running_mean", None) is None:
+            continue
+        own = list(module.parameters(recurse=False))
+        untrained = bool(own) and not any(parameter.requires_grad for parameter in own)
+        if freeze_batch_norm or untrained or n_samples == 1:
+            module.eval()
+
+
+def memory_trial(learner: Learner, source: BatchSource, n_samples: int) -> None:
+    """Passes so many samples through the network and back, for nothing but to see whether memory takes them.
+
+    Nothing stays changed: norms do not move, what layers draw is drawn apart, gradients are removed.
+    """
+    import torch
+
+    inputs = torch.from_numpy(source.batch(np.resize(np.arange(len(source)), n_samples))).to(learner.runtime.device)
+    try:
+        with seeded_layers(0, str(learner.runtime.device)):
+            set_modes(learner.view, freeze_batch_norm=True, n_samples=n_samples)
+            with learner.runtime.autocast():
+                logits = learner.view(inputs)
+            logits.float().sum().backward()
+    finally:
+        learner.optimizer.zero_grad()
+
+
+def _refuse_not_finite(what: str, value: float, source: BatchSource, chosen: NDArray[np.int64]) -> None:
+    if math.isfinite(value):
+        return
+    paths = ", ".join(source.samples[int(index)].path for index in chosen[:_N_NAMED_FILES])
+    raise DataError(
+        got=f"a {what} of {value} in the batch with {paths} and {max(0, len(chosen) - _N_NAMED_FILES)} more samples.",
+        allowed=f"a finite {what}.",
+        next_step="lower method.learning_rate, and look at these samples.",
+    )
