@@ -10,7 +10,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, ValidationError
 
 from flows.session import Session
 from pipelines.config import BestOfBackbones, ShippedBackbone, SingleBackbone, TimmBackbone
@@ -26,7 +28,7 @@ class BackboneRanking:
 
     Attributes:
         content: Of `ranking.json`, each candidate with its `features_per_second`.
-        left_out: Why a file of the folder was not ranked, by its name.
+        left_out: Why a file of the folder, or a candidate whose features are not finite, was not ranked, by its name.
     """
 
     content: dict[str, Any]
@@ -68,7 +70,9 @@ def rank_backbones(
         )
     wanted = n_probed if n_probed is not None else getattr(backbone, "n_probed", 2)
     section = BestOfBackbones(kind="best_of", candidates=tuple(chosen), n_probed=wanted)
-    return BackboneRanking(_select(session, section, progress), left_out)
+    content = _select(session, section, progress)
+    refused = {row["backbone"]: row["reason"] for row in content.get("refused", [])}
+    return BackboneRanking(content, left_out | refused)
 
 
 def _select(session: Session, section: BestOfBackbones, progress: Progress) -> dict[str, Any]:
@@ -93,7 +97,7 @@ def parse_candidate(text: str) -> SingleBackbone:
         ConfigurationError: It is none.
     """
     import yaml
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import TypeAdapter
 
     if text.endswith(".safetensors"):
         return described_weights(Path(text).expanduser().absolute())
@@ -117,12 +121,12 @@ def described_weights(weights: Path) -> TimmBackbone:
     `model_args` of the JSON file are the constructor's, and `input_size` tells the number of channels.
 
     Raises:
-        ConfigurationError: Neither names an architecture of timm.
+        ConfigurationError: Neither names an architecture of timm, or the JSON file is none or says what cannot be.
     """
     import timm
 
     content = _sidecar(weights.with_suffix(".json"))
-    named = [str(content[key]) for key in ("arch", "architecture") if key in content]
+    named = [arch for arch in (content.arch, content.architecture) if arch is not None]
     name = next((name for name in (*named, weights.name.split(".")[0]) if timm.is_model(name)), None)
     if name is None or (named and name not in named):
         raise ConfigurationError(
@@ -130,10 +134,11 @@ def described_weights(weights: Path) -> TimmBackbone:
             allowed="`arch` in the JSON file beside it, or a file name that begins with the architecture and a dot.",
             next_step=f"say it: --candidate '{{kind: timm, name: ARCHITECTURE, weights: {weights.name}}}'.",
         )
-    channels = content.get("input_size", [3])[0]
-    return TimmBackbone(
-        kind="timm", name=name, weights=weights, in_channels=1 if channels == 1 else 3, model_args=content.get("model_args", {})
-    )
+    channels = content.input_size[0]
+    try:
+        return TimmBackbone(kind="timm", name=name, weights=weights, in_channels=1 if channels == 1 else 3, model_args=content.model_args)
+    except ValidationError as error:
+        raise _bad_sidecar(weights.with_suffix(".json"), error) from error
 
 
 def _in_folder(folder: Path) -> tuple[list[SingleBackbone], dict[str, str]]:
@@ -158,16 +163,28 @@ def _in_folder(folder: Path) -> tuple[list[SingleBackbone], dict[str, str]]:
     return found, left_out
 
 
-def _sidecar(path: Path) -> dict[str, Any]:
+class _Sidecar(BaseModel):
+    """What is read of the JSON file beside a weights file before its backbone is built; other keys are read elsewhere."""
+
+    arch: str | None = None
+    architecture: str | None = None
+    input_size: Annotated[tuple[int, ...], Field(min_length=1)] = (3,)
+    model_args: dict[str, Any] = {}
+
+
+def _sidecar(path: Path) -> _Sidecar:
     try:
-        content = json.loads(path.read_bytes()) if path.is_file() else {}
-    except ValueError as error:
-        raise ConfigurationError(
-            got=f"{path.name}, the description beside the weights, which is no JSON: {error}.",
-            allowed="a JSON object with sha256, mean, std, input_size and, where the file's name does not say it, arch.",
-            next_step="correct that file.",
-        ) from error
-    return content if isinstance(content, dict) else {}
+        return _Sidecar.model_validate_json(path.read_bytes()) if path.is_file() else _Sidecar()
+    except ValidationError as error:
+        raise _bad_sidecar(path, error) from error
+
+
+def _bad_sidecar(path: Path, error: ValidationError) -> ConfigurationError:
+    return ConfigurationError(
+        got=f"{path.name}, the description beside the weights, which cannot be used: {_first_problem(error)}.",
+        allowed="a JSON object with sha256, mean, std, input_size (channels first) and, where the file's name does not say it, arch.",
+        next_step="correct that file.",
+    )
 
 
 def _shipped() -> list[SingleBackbone]:
@@ -182,8 +199,6 @@ def _without_doubles(entries: Sequence[SingleBackbone]) -> list[SingleBackbone]:
 
 
 def _first_problem(error: Exception) -> str:
-    from pydantic import ValidationError
-
     if isinstance(error, ValidationError):
         item = error.errors(include_url=False)[0]
         return f"{'.'.join(map(str, item['loc']))}: {item['msg']}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -13,6 +13,7 @@ from flows.pages import percent
 from flows.records import Accuracy
 from pipelines.config import ProjectConfig
 from pipelines.core.bundle import read_manifest
+from pipelines.package import what_it_says
 
 if TYPE_CHECKING:
     from pipelines.gates.decision import Judgement
@@ -32,9 +33,10 @@ def model_card(config: ProjectConfig, candidate: Candidate, judgement: Judgement
     lines = [
         f"---\n{yaml.safe_dump(header, sort_keys=False).strip()}\n---",
         f"# {config.project}",
-        f"Classifies one {config.task} into {len(config.labels)} labels: {', '.join(config.labels)}. Bundle `{identity}`.",
+        f"{what_it_says(config)} Bundle `{identity}`.",
         "## Measured, on the test split, from this very bundle",
         _accuracy_table(evaluation),
+        *_by_label(evaluation),
         f"Log loss {evaluation['log_loss']:.3f} nats; expected calibration error {evaluation['expected_calibration_error']:.3f} (10 bins).",
         "## Gates",
         "\n".join(f"- **{decision.outcome}** {decision.gate}, {decision.condition}: {decision.reason}" for decision in judgement.decisions),
@@ -48,6 +50,25 @@ def model_card(config: ProjectConfig, candidate: Candidate, judgement: Judgement
         "The bundle holds test samples (its goldens), so it is as confidential as the data.",
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def _by_label(evaluation: dict[str, Any]) -> list[str]:
+    """Where a sample has any number of labels, how each is found; the accuracy above is that of whole sets."""
+    if "by_label" not in evaluation:
+        return []
+    rows = [
+        f"| {label} | {_share(row['precision'])} | {_share(row['recall'])} | {_share(row['f1'])} |"
+        for label, row in evaluation["by_label"].items()
+    ]
+    head = (
+        "Accuracy counts a sample only where its whole set of labels is right. By label:\n\n"
+        "| label | precision | recall | F1 |\n|---|---|---|---|\n"
+    )
+    return [head + "\n".join(rows)]
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.1f} %"
 
 
 def _method(config: ProjectConfig, candidate: Candidate) -> str:

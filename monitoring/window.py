@@ -253,7 +253,7 @@ def _latest_feedback(feedback: Iterable[Mapping[str, Any]], problems: list[Findi
         time = _read_time(line) if isinstance(line, Mapping) else None
         if not isinstance(request_id, str) or not isinstance(label, str) or time is None:
             problems.append(Finding(_name_of(line), "feedback without request_id, label or time"))
-        elif (time, label) > latest.get(request_id, (datetime.min.replace(tzinfo=UTC), "")):
+        elif request_id not in latest or time >= latest[request_id][0]:  # of one moment the later line, as ingestion has it
             latest[request_id] = (time, label)
     return {request_id: label for request_id, (_, label) in latest.items()}
 

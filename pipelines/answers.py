@@ -119,7 +119,8 @@ def _check_values(answers: TestAnswers) -> None:
     # Written so that NaN is wrong, too.
     wrong = ~((answers.confidences >= 0) & (answers.confidences <= 1))
     findings += [Finding(str(answers.ids[row]), f"has the confidence {answers.confidences[row]}") for row in np.flatnonzero(wrong)]
-    for name in ("ids", "domains", "labels", "predicted") if answers.labels_per_sample == "one" else ("ids", "domains"):
+    # An empty answer is a wrong one: a champion from before, whose samples had any number of labels, answers so.
+    for name in ("ids", "domains", "labels") if answers.labels_per_sample == "one" else ("ids", "domains"):
         findings += [Finding(f"row {row + 1}", f"has no value in {name}") for row in np.flatnonzero(getattr(answers, name) == "")]
     if findings:
         raise _wrong_answers(f"answers with {len(findings)} wrong values, the first: {findings[0].where} {findings[0].problem}.", findings)

@@ -42,7 +42,8 @@ def calibrate(trained: Path, out: Path) -> None:
     """Fits the temperature on the validation logits of stage `train`, chooses thresholds where they are needed, writes `calibration.json`.
 
     Args:
-        trained: With `validation.safetensors`: `logits` [n, k] and `targets`, int64 [n], or [n, k] where a sample has any number of labels.
+        trained: With `validation.safetensors`: `logits` [n, k], `targets`, int64 [n], or [n, k] where a sample has any number of labels,
+            and there `groups`, int64 [n].
         out: Gets the file.
     """
     import safetensors.numpy
@@ -58,7 +59,7 @@ def calibrate(trained: Path, out: Path) -> None:
         "log_loss_after": log_loss(logits, targets, temperature, kind),
     }
     if kind == "many":
-        summary["thresholds"] = list(fit_thresholds(sigmoid(logits, temperature), targets))
+        summary["thresholds"] = list(fit_thresholds(sigmoid(logits, temperature), targets, validation["groups"]))
         summary["n_positive"] = targets.sum(axis=0).astype(int).tolist()
     (out / "calibration.json").write_bytes(canonical_json(summary))
 

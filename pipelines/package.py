@@ -163,13 +163,18 @@ def _write_documents(bundle: Path, inputs: PackageInputs, config: ProjectConfig,
     (bundle / "card.md").write_text(_card(config, selected, inputs.lineage), encoding="utf-8")
 
 
-def _card(config: ProjectConfig, selected: SelectedBackbone, lineage: dict[str, JsonValue]) -> str:
+def what_it_says(config: ProjectConfig) -> str:
+    """What a model of this project answers, in a sentence for its card."""
     what = f"Classifies one {config.task} into" if config.labels_per_sample == "one" else f"Says of one {config.task} which it has of"
+    return f"{what} {len(config.labels)} labels: {', '.join(config.labels)}."
+
+
+def _card(config: ProjectConfig, selected: SelectedBackbone, lineage: dict[str, JsonValue]) -> str:
     return "\n".join(
         [
             f"# {config.project}",
             "",
-            f"{what} {len(config.labels)} labels: {', '.join(config.labels)}.",
+            what_it_says(config),
             "",
             f"- Backbone: {selected.spec.name} ({selected.spec.origin}, licence {selected.spec.licence})",
             f"- Method: {config.method.kind}, seed {config.seed}",

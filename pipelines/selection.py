@@ -4,7 +4,7 @@ All candidates are ranked by the transferability of their features (LogME and H-
 the cheapest is taken that the validation split cannot tell from the best.
 
 backbone.json   the choice
-ranking.json    all candidates with their scores and what became of them; nothing in it depends on time
+ranking.json    all candidates with their scores and what became of them, and why others were refused; nothing in it depends on time
 costs.json      seconds of each candidate
 speed.json      features per second of each candidate: the forward pass alone, on ready tensors
 
@@ -13,6 +13,7 @@ Letters for shapes: n samples, d features, k labels.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -22,9 +23,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from pipelines.backbones import select_backbone, write_selected
+from pipelines.backbones import SelectedBackbone, select_backbone, write_selected
 from pipelines.config import BestOfBackbones, ProbeMethod, ProjectConfig, ShippedBackbone, SingleBackbone
 from pipelines.core.bundle import canonical_json
+from pipelines.core.errors import DataError
 from pipelines.intervals import clopper_pearson
 from pipelines.progress import Progress, silent
 from pipelines.training.choice import Choice, Verdict, Way, choose
@@ -38,13 +40,16 @@ from pipelines.training.validation import ValidationResult, measure
 if TYPE_CHECKING:
     from torch import nn
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Scored:
     """A candidate with what its features of the training samples are worth.
 
     Attributes:
-        material: As a training on it would get.
+        selected: Which backbone it is. Its samples are not kept: decoded ones of many candidates would fill the memory.
+        n_train, n_validation: Samples.
         log_me, h_score: Higher is better.
         n_features, n_parameters: Of the backbone.
         forward_flops: Floating point operations for one sample: what its use costs, on any machine.
@@ -52,7 +57,9 @@ class Scored:
         features_per_second: Of the forward pass alone, on ready tensors.
     """
 
-    material: Material
+    selected: SelectedBackbone
+    n_train: int
+    n_validation: int
     log_me: float
     h_score: float
     n_features: int
@@ -92,26 +99,36 @@ def select_best(
 
     Raises:
         ConfigurationError: A candidate cannot be resolved.
-        DataError: A split has no samples, or no candidate has finite features.
+        DataError: A split has no samples, or no candidate can be ranked, each with its reason: its features are not finite.
     """
-    scored = []
+
+    def material(selected: SelectedBackbone) -> Material:
+        # A probe leaves no checkpoints.
+        return material_for(selected, samples, data, config, features, features, progress)
+
+    names = candidate_names(backbone.candidates)
+    scored: dict[int, Scored] = {}
+    refused: dict[int, DataError] = {}
     for place, candidate in enumerate(backbone.candidates):
         selected = select_backbone(candidate).model_copy(update={"candidate": place})
-        # A probe leaves no checkpoints.
-        scored.append(_scored(material_for(selected, samples, data, config, features, features, progress)))
+        try:
+            scored[place] = _scored(material(selected))
+        except DataError as error:
+            _log.warning("backbone %s is not ranked: %s", names[place], error.got)
+            refused[place] = error
         progress("ranking backbones", place + 1, len(backbone.candidates))
-    order = order_by_transferability([one.log_me for one in scored], [one.h_score for one in scored])
-    probed = {place: _probed(scored[place].material, probe_section(config)) for place in order[: backbone.n_probed]}
-    names = candidate_names(backbone.candidates)
+    _raise_for_none(names, scored, refused)
+    order = _order(scored)
+    probed = {place: _probed(material(scored[place].selected), probe_section(config)) for place in order[: backbone.n_probed]}
     # Cheapest first: of equals the first that was listed.
-    cost_order = sorted(range(len(scored)), key=lambda place: (scored[place].forward_flops, scored[place].n_parameters, place))
+    cost_order = sorted(scored, key=lambda place: (scored[place].forward_flops, scored[place].n_parameters, place))
     places = list(probed)
     choice = choose([Way(names[place], cost_order.index(place), probed[place].result) for place in places], simpler="cheaper")
-    write_selected(scored[places[choice.kept]].material.selected, out / "backbone.json")
-    ranking = _ranking(names, scored, order, probed, choice)
+    write_selected(scored[places[choice.kept]].selected, out / "backbone.json")
+    ranking = _ranking(names, scored, order, probed, choice) | _refusals(names, refused)
     (out / "ranking.json").write_bytes(canonical_json(ranking))
     (out / "costs.json").write_bytes(canonical_json(_costs(names, scored, probed)))
-    speed: dict[str, JsonValue] = {name: round(one.features_per_second, 1) for name, one in zip(names, scored, strict=True)}
+    speed: dict[str, JsonValue] = {names[place]: round(one.features_per_second, 1) for place, one in scored.items()}
     (out / "speed.json").write_bytes(canonical_json(speed))
 
 
@@ -142,7 +159,9 @@ def _scored(material: Material) -> Scored:
     targets = material.train.targets
     network = material.fresh_backbone(0.0)
     return Scored(
-        material=material,
+        selected=material.selected,
+        n_train=len(material.train),
+        n_validation=len(material.validation),
         log_me=log_me(features, targets),
         h_score=h_score(features, targets),
         n_features=features.shape[1],
@@ -151,6 +170,26 @@ def _scored(material: Material) -> Scored:
         seconds=seconds,
         features_per_second=len(material.validation) / forward_seconds(material),
     )
+
+
+def _raise_for_none(names: Sequence[str], scored: Mapping[int, Scored], refused: Mapping[int, DataError]) -> None:
+    if not scored:
+        raise DataError(
+            got=f"no backbone that can be ranked. {' '.join(f'{names[place]}: {error.got}' for place, error in refused.items())}",
+            allowed="at least one with finite features, and samples that a label divides.",
+            next_step=next(iter(refused.values())).next_step,
+        )
+
+
+def _order(scored: Mapping[int, Scored]) -> list[int]:
+    places = list(scored)
+    found = order_by_transferability([one.log_me for one in scored.values()], [one.h_score for one in scored.values()])
+    return [places[index] for index in found]
+
+
+def _refusals(names: Sequence[str], refused: Mapping[int, DataError]) -> dict[str, JsonValue]:
+    rows: list[JsonValue] = [{"backbone": names[place], "candidate": place, "reason": error.got} for place, error in refused.items()]
+    return {"refused": rows}
 
 
 def _forward_flops(network: nn.Module, material: Material) -> int:
@@ -171,8 +210,8 @@ def _probed(material: Material, section: ProbeMethod) -> Probed:
 
 
 def _ranking(
-    names: Sequence[str], scored: Sequence[Scored], order: Sequence[int], probed: Mapping[int, Probed], choice: Choice
-) -> JsonValue:
+    names: Sequence[str], scored: Mapping[int, Scored], order: Sequence[int], probed: Mapping[int, Probed], choice: Choice
+) -> dict[str, JsonValue]:
     places = list(probed)
     verdicts = dict(zip(places, choice.verdicts, strict=True))
     rows: list[JsonValue] = []
@@ -181,7 +220,7 @@ def _ranking(
         row: dict[str, JsonValue] = {
             "backbone": names[place],
             "candidate": place,
-            "origin": one.material.selected.spec.origin,
+            "origin": one.selected.spec.origin,
             "rank": rank,
             "log_me": one.log_me,
             "h_score": one.h_score,
@@ -195,10 +234,9 @@ def _ranking(
             row |= _probe_row(probed[place].result, verdict)
         rows.append(row)
     kept = places[choice.kept]
-    first = scored[kept].material
     return {
-        "n_train": len(first.train),
-        "n_validation": len(first.validation),
+        "n_train": scored[kept].n_train,
+        "n_validation": scored[kept].n_validation,
         "chosen": kept,
         "reason": choice.reason,
         "candidates": rows,
@@ -215,6 +253,6 @@ def _probe_row(result: ValidationResult, verdict: Verdict) -> dict[str, JsonValu
     }
 
 
-def _costs(names: Sequence[str], scored: Sequence[Scored], probed: Mapping[int, Probed]) -> dict[str, JsonValue]:
-    costs: dict[str, JsonValue] = {f"{name}: features": round(one.seconds, 3) for name, one in zip(names, scored, strict=True)}
+def _costs(names: Sequence[str], scored: Mapping[int, Scored], probed: Mapping[int, Probed]) -> dict[str, JsonValue]:
+    costs: dict[str, JsonValue] = {f"{names[place]}: features": round(one.seconds, 3) for place, one in scored.items()}
     return costs | {f"{names[place]}: probe": round(one.seconds, 3) for place, one in probed.items()}

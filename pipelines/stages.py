@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +16,13 @@ from pipelines.config import LEARNING_SECTIONS, MACHINE_PATHS, BestOfBackbones, 
 from pipelines.core.bundle import canonical_json, file_sha256, read_manifest
 from pipelines.core.errors import ConfigurationError
 from pipelines.dataset import read_samples
+from pipelines.exclusive import if_free
 from pipelines.progress import Progress, silent
 from pipelines.store import StageOutput, StageStore, stage_fingerprint
 from pipelines.workspace import Workspace
+
+# A training that was killed and is wanted is started again within days; it goes on from its checkpoints.
+_ABANDONED_TRAINING_SECONDS = 14 * 86_400
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,8 @@ class Stages:
     def check_weights(self, split: StageOutput, selected: StageOutput) -> StageOutput | None:
         """Looks whether third-party weights are used as they were trained: padding, mean and std, channel order, damaged layers.
 
-        Done once for a backbone: which of the project's images it is asked with does not matter, so the split is no part of the key.
+        Done once for a backbone: which of the project's images it is asked with does not matter, so the split is no part of the
+        key, but for whether it has enough of them: too few are not asked, and that must not stand once there are more.
 
         Returns:
             `sanity.json`; nothing for a shipped backbone, whose card says what was measured of it.
@@ -133,7 +140,11 @@ class Stages:
             material = material_for(choice, samples, self.workspace.data, self.config, self.workspace.features, out, self.progress)
             (out / "sanity.json").write_bytes(canonical_json(check_weights(entry, choice, material.train, self.config.device).record()))
 
-        key = {"select": selected.fingerprint, **self._section("labels", "labels_per_sample", "device")}
+        from pipelines.weights_sanity import MIN_IMAGES
+
+        is_enough = len(read_samples(split.path / "samples.csv", "train")) >= MIN_IMAGES
+        sections = self._section("labels", "labels_per_sample", "device")
+        key = {"select": selected.fingerprint, "enough_images": is_enough, **sections}
         return self._store.run("check_weights", key, "pipelines.weights_sanity", make)
 
     def train(self, split: StageOutput, selected: StageOutput) -> StageOutput:
@@ -153,7 +164,18 @@ class Stages:
         checkpoints = self.workspace.checkpoints / stage_fingerprint("train", key, "pipelines.training.train")
         trained = self._store.run("train", key, "pipelines.training.train", make)
         shutil.rmtree(checkpoints, ignore_errors=True)
+        if not trained.cached:
+            self._remove_abandoned_checkpoints()
         return trained
+
+    def _remove_abandoned_checkpoints(self) -> None:
+        """Removes what trainings left that nobody went on with, where no process is at it."""
+        for folder in self.workspace.checkpoints.glob("*"):
+            if re.fullmatch(r"[0-9a-f]{64}", folder.name) is None:
+                continue
+            with if_free(self._store.lock("train", folder.name)) as free:
+                if free and time.time() - _last_change(folder) > _ABANDONED_TRAINING_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def calibrate(self, trained: StageOutput) -> StageOutput:
         """Fits the temperature."""
@@ -202,3 +224,11 @@ class Stages:
 
         key = {"bundle": read_manifest(bundle)[1], "split": split.fingerprint, **self._section("labels_per_sample")}
         return self._store.run("evaluate", key, "pipelines.evaluate", make)
+
+
+def _last_change(folder: Path) -> float:
+    """Seconds since 1970; now where something of it vanishes meanwhile."""
+    try:
+        return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    except FileNotFoundError:
+        return time.time()

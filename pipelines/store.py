@@ -62,7 +62,7 @@ class StageStore:
         fingerprint = stage_fingerprint(name, key, module)
         target = self.root / name / fingerprint
         if not is_complete(target):
-            with exclusive(self._lock(name, fingerprint)):
+            with exclusive(self.lock(name, fingerprint)):
                 if not is_complete(target):  # another process may have made it in the meantime
                     return StageOutput(name, fingerprint, target, cached=False, seconds=self._make(target, key, make))
         seconds = json.loads((target / RECORD).read_bytes())["seconds"]
@@ -86,11 +86,12 @@ class StageStore:
             if fingerprint == target.name:
                 shutil.rmtree(staging, ignore_errors=True)
             elif is_abandoned(staging):
-                with if_free(self._lock(target.parent.name, fingerprint)) as free:
+                with if_free(self.lock(target.parent.name, fingerprint)) as free:
                     if free:
                         shutil.rmtree(staging, ignore_errors=True)
 
-    def _lock(self, name: str, fingerprint: str) -> Path:
+    def lock(self, name: str, fingerprint: str) -> Path:
+        """The file that whoever makes this output holds locked meanwhile."""
         return self.root / ".locks" / f"{name}-{fingerprint}"
 
 

@@ -13,39 +13,47 @@ from numpy.typing import NDArray
 DEFAULT_THRESHOLD = 0.5
 FEWEST_FOR_A_THRESHOLD = 10
 _N_FOLDS = 5
+_STANDARD_ERRORS = 1.645
 
 Flags = NDArray[np.bool_]
 
 
-def fit_thresholds(probabilities: NDArray[np.float64], targets: NDArray[Any]) -> tuple[float, ...]:
+def fit_thresholds(probabilities: NDArray[np.float64], targets: NDArray[Any], groups: NDArray[Any] | None = None) -> tuple[float, ...]:
     """For each label the threshold with the best F1, where it is shown to be worth more than 0.5.
 
     The best of many thresholds on few samples fits their noise (Lipton et al. 2014, https://arxiv.org/abs/1402.1892). So a label that
-    fewer than 10 samples have, or fewer than 10 do not have, keeps 0.5; so does one whose thresholds, each chosen on four fifths of the
-    samples, are not better than 0.5 on the other fifth by more than one standard error of the difference of both F1.
+    fewer than 10 groups have, or fewer than 10 do not have, keeps 0.5; so does one whose thresholds, each chosen on four fifths of the
+    groups, are not better than 0.5 on the other fifth by more than 1.645 standard errors of the difference of both F1. That is a level of
+    about 5 % for each label, not for all of them together.
 
     Args:
-        probabilities: [n, k], calibrated; the order of the samples must say nothing of them, as every fifth makes a fold.
+        probabilities: [n, k], calibrated; the order of the groups must say nothing of them, as every fifth makes a fold.
         targets: [n, k] of 0 and 1.
+        groups: [n], integers: samples of one group (frames of one film) are no independent evidence; nothing: each is its own.
 
     Returns:
         k numbers in (0, 1): 0.5, or half-way between two probabilities of the label, the one nearest to 0.5 of equals.
     """
     columns = zip(np.asarray(probabilities).T, np.asarray(targets).T > 0, strict=True)
-    return tuple(_threshold(values, has) for values, has in columns)
+    numbers = np.arange(len(targets)) if groups is None else _in_order_of_appearance(groups)
+    return tuple(_threshold(values, has, numbers) for values, has in columns)
 
 
-def _threshold(probabilities: NDArray[np.float64], has: Flags) -> float:
-    n_positive = int(has.sum())
-    if min(n_positive, len(has) - n_positive) < FEWEST_FOR_A_THRESHOLD:
+def _in_order_of_appearance(groups: NDArray[Any]) -> NDArray[np.int64]:
+    _, first, places = np.unique(groups, return_index=True, return_inverse=True)
+    return np.asarray(first.argsort().argsort()[places], dtype=np.int64)
+
+
+def _threshold(probabilities: NDArray[np.float64], has: Flags, groups: NDArray[np.int64]) -> float:
+    if min(len(np.unique(groups[has])), len(np.unique(groups[~has]))) < FEWEST_FOR_A_THRESHOLD:
         return DEFAULT_THRESHOLD
-    folds = np.arange(len(has)) % _N_FOLDS
+    folds = groups % _N_FOLDS
     answered = np.zeros(len(has), dtype=np.bool_)
     for fold in range(_N_FOLDS):
         held_out = folds == fold
         answered[held_out] = probabilities[held_out] >= best_f1_threshold(probabilities[~held_out], has[~held_out])
-    gain, error = _gain(answered, probabilities >= DEFAULT_THRESHOLD, has)
-    return best_f1_threshold(probabilities, has) if gain > error else DEFAULT_THRESHOLD
+    gain, error = _gain(answered, probabilities >= DEFAULT_THRESHOLD, has, groups)
+    return best_f1_threshold(probabilities, has) if gain > _STANDARD_ERRORS * error else DEFAULT_THRESHOLD
 
 
 def best_f1_threshold(probabilities: NDArray[np.float64], has: Flags) -> float:
@@ -61,11 +69,12 @@ def best_f1_threshold(probabilities: NDArray[np.float64], has: Flags) -> float:
     return float(found[np.abs(found - DEFAULT_THRESHOLD).argmin()]) if found.size else DEFAULT_THRESHOLD
 
 
-def _gain(answered: Flags, before: Flags, has: Flags) -> tuple[float, float]:
-    """How much better F1 is than before, and the standard error of that on the same samples (delta method)."""
+def _gain(answered: Flags, before: Flags, has: Flags, groups: NDArray[np.int64]) -> tuple[float, float]:
+    """How much better F1 is than before, and the standard error of that on the same groups (delta method)."""
     f1, influences = _f1(answered, has)
     f1_before, influences_before = _f1(before, has)
-    return f1 - f1_before, float((influences - influences_before).std() / np.sqrt(len(has)))
+    by_group = np.bincount(groups, weights=influences - influences_before)
+    return f1 - f1_before, float(by_group.std() * np.sqrt(len(by_group)) / len(has))
 
 
 def _f1(answered: Flags, has: Flags) -> tuple[float, NDArray[np.float64]]:

@@ -51,7 +51,7 @@ _FOREIGN_LAYER = 2.5
 _SURE = 4.0
 # Log evidence of all labels (LogME). Trained networks had 17 to 85 more than untrained ones on 64 images, untrained ones up to 10 more.
 _KNOWS = 10.0
-_MIN_IMAGES = 16
+MIN_IMAGES = 16
 # Fewer where the difference is large, since each costs a forward pass.
 _N_FOR_LAYERS = 32
 _N_FOR_PADDING = 40
@@ -87,7 +87,7 @@ def check_weights(config: SingleBackbone, selected: SelectedBackbone, inputs: Sa
         IntegrityError: Features are not finite.
     """
     chosen = _chosen(inputs.targets)
-    if isinstance(config, ShippedBackbone) or len(chosen) < _MIN_IMAGES:
+    if isinstance(config, ShippedBackbone) or len(chosen) < MIN_IMAGES:
         return WeightsSanity(0, (), ())
     import torch
 

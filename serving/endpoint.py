@@ -164,10 +164,11 @@ def _with_known_labels(items: list[Feedback], predictor: Predictor) -> list[Feed
     wrong = [str(index) for index, label in enumerate(labels) if label is None]
     if wrong:
         shown = ", ".join(manifest.labels[:_MAX_NAMED_LABELS]) + (", …" if len(manifest.labels) > _MAX_NAMED_LABELS else "")
-        what = "send one of the labels" if manifest.labels_per_sample == "one" else "send labels, each once,"
+        what = "send one of the labels, as text," if manifest.labels_per_sample == "one" else "send labels, each once,"
         raise unprocessable(
             "unknown_label",
-            f"{len(wrong)} label(s) that bundle {predictor.bundle} does not have, at {', '.join(wrong[:_MAX_NAMED_LABELS])};"
+            f"{len(wrong)} entries that are no {'label' if manifest.labels_per_sample == 'one' else 'set of labels'} of bundle"
+            f" {predictor.bundle}, at {', '.join(wrong[:_MAX_NAMED_LABELS])};"
             f" its labels: {shown}.",
             f"{what} that GET /model lists; nothing of this request was taken.",
         )

@@ -61,8 +61,8 @@ def _check(golden: Golden, answer: PredictAnswer, manifest: BundleManifest, iden
     )
     if prediction.label != golden.label or not difference <= manifest.golden_tolerance:
         raise _refused(
-            f"the answer {prediction.label} for golden {golden.file}, with a probability that differs by {difference:.2g}.",
-            f"{golden.label}, and probabilities within {manifest.golden_tolerance:g}.",
+            f"the answer {prediction.label!r} for golden {golden.file}, with a probability that differs by {difference:.2g}.",
+            f"{golden.label!r}, and probabilities within {manifest.golden_tolerance:g}.",
         )
     return difference
 

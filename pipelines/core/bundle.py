@@ -30,7 +30,7 @@ from pipelines.core.preprocess import ImagePreprocess
 
 MANIFEST = "bundle.json"
 FORMAT_VERSION: Literal[1] = 1
-# Left out where a sample has one label: a bundle of such a project has the id that it had before there were others.
+# Left out where a sample has one label: they say nothing there, and give no bundle another id.
 _ONLY_OF_MANY = ("labels_per_sample", "thresholds")
 
 

@@ -23,7 +23,8 @@ def set_text(members: Collection[str], labels: Sequence[str]) -> str:
         members: Some of `labels`; what is not among them is left out.
         labels: The project's, in their order.
     """
-    return SEPARATOR.join(label for label in labels if label in members)
+    wanted = frozenset(members)
+    return SEPARATOR.join(label for label in labels if label in wanted)
 
 
 def members_of(text: str) -> list[str]:
@@ -41,7 +42,7 @@ def canonical_text(written: str | Iterable[str], labels: Sequence[str]) -> str |
     Returns:
         None where a name is not one of `labels`, or is there twice.
     """
-    members = members_of(written) if isinstance(written, str) else list(written)
+    members = members_of(written) if isinstance(written, str) else [name.strip() for name in written]
     if len(set(members)) != len(members) or not set(members) <= set(labels):
         return None
     return set_text(members, labels)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import JsonValue
 
@@ -22,14 +22,24 @@ Evaluate = Callable[[StateDict], float]
 _N_WISE_FT_STEPS = 10
 
 
-def greedy_soup(states: Sequence[StateDict], losses: Sequence[float], evaluate: Evaluate) -> tuple[StateDict, dict[str, JsonValue]]:
+class States(Protocol):
+    """Weights by number, which may be read from disk when asked for: together they may not fit into memory."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def __getitem__(self, number: int, /) -> StateDict:
+        """Those with this number."""
+
+
+def greedy_soup(states: States, losses: Sequence[float], evaluate: Evaluate) -> tuple[StateDict, dict[str, JsonValue]]:
     """The mean of some of the states, never worse on validation than the best of them.
 
     Wortsman et al. 2022, https://arxiv.org/abs/2203.05482: from the best state down, each is added to the mean if validation does not get
     worse by it. We differ in taking the epochs of one training, not trainings with other settings.
 
     Args:
-        states: At least one, all with the same names and shapes.
+        states: At least one, all with the same names and shapes; each is asked for once, and let go before the next.
         losses: Of each on validation.
         evaluate: Measures a mean.
 
@@ -37,13 +47,15 @@ def greedy_soup(states: Sequence[StateDict], losses: Sequence[float], evaluate: 
         The mean, and which states are in it (`ingredients`, in the order they were added), its `log_loss`, `n_tried`.
     """
     order = sorted(range(len(states)), key=lambda number: (_ordered(losses[number]), number))
-    chosen, soup, best = [order[0]], states[order[0]], _ordered(losses[order[0]])
+    chosen, soup, best = [order[0]], _Soup(states[order[0]]), _ordered(losses[order[0]])
     for number in order[1:]:
-        candidate = average([states[index] for index in (*chosen, number)])
-        loss = _ordered(evaluate(candidate))
+        state = states[number]
+        loss = _ordered(evaluate(soup.mean_with(state)))
         if math.isfinite(loss) and loss <= best:
-            chosen, soup, best = [*chosen, number], candidate, loss
-    return soup, {"ingredients": list[JsonValue](chosen), "log_loss": _json_number(best), "n_tried": len(states)}
+            soup.add(state)
+            chosen, best = [*chosen, number], loss
+        del state
+    return soup.mean(), {"ingredients": list[JsonValue](chosen), "log_loss": _json_number(best), "n_tried": len(states)}
 
 
 def wise_ft(start: StateDict, end: StateDict, evaluate: Evaluate) -> tuple[StateDict, dict[str, JsonValue]]:
@@ -67,11 +79,6 @@ def wise_ft(start: StateDict, end: StateDict, evaluate: Evaluate) -> tuple[State
     return interpolate(start, end, alpha), {"alpha": alpha, "log_loss": _json_number(loss), "path": path}
 
 
-def average(states: Sequence[StateDict]) -> StateDict:
-    """The mean of each tensor; integers are those of the first state."""
-    return {name: _mean([state[name] for state in states]) for name in states[0]}
-
-
 def interpolate(start: StateDict, end: StateDict, alpha: float) -> StateDict:
     """(1 - alpha) * start + alpha * end; integers are the end's unless alpha is 0. At 0 and at 1 exactly the ends."""
     if alpha in (0.0, 1.0):
@@ -82,14 +89,32 @@ def interpolate(start: StateDict, end: StateDict, alpha: float) -> StateDict:
     }
 
 
-def _mean(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    first = tensors[0]
-    if not first.is_floating_point():
-        return first
-    total = first.double()
-    for tensor in tensors[1:]:
-        total = total + tensor
-    return (total / len(tensors)).to(first.dtype)
+class _Soup:
+    """The sum of some states in float64, whatever their number; integers are those of the first."""
+
+    def __init__(self, first: StateDict) -> None:
+        self._dtypes = {name: tensor.dtype for name, tensor in first.items()}
+        self._sums = {name: tensor.double().clone() if tensor.is_floating_point() else tensor for name, tensor in first.items()}
+        self._n = 1
+
+    def add(self, state: StateDict) -> None:
+        for name, total in self._sums.items():
+            if total.is_floating_point():
+                total.add_(state[name])
+        self._n += 1
+
+    def mean(self) -> StateDict:
+        return {name: self._divided(name, total, self._n) for name, total in self._sums.items()}
+
+    def mean_with(self, state: StateDict) -> StateDict:
+        """Of the states and one more, which is not added."""
+        return {
+            name: self._divided(name, total + state[name] if total.is_floating_point() else total, self._n + 1)
+            for name, total in self._sums.items()
+        }
+
+    def _divided(self, name: str, total: torch.Tensor, n: int) -> torch.Tensor:
+        return (total / n).to(self._dtypes[name]) if total.is_floating_point() else total
 
 
 def _ordered(loss: float) -> float:

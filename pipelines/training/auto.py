@@ -28,6 +28,7 @@ from pipelines.training.material import Deadline, Material, Trained
 from pipelines.training.prototype import train_prototype
 from pipelines.training.rungs import AFTER, PROBE, PROTOTYPE, Rung, rungs_of
 from pipelines.training.runtime import Runtime
+from pipelines.training.spent_time import SpentTime
 from pipelines.training.time_plan import TimePlan
 from pipelines.training.tried import Tried, TriedWays
 from pipelines.training.validation import measure
@@ -39,11 +40,14 @@ def train_auto(material: Material, method: AutoMethod) -> Trained:
     Where the budget does not bind, the result is the same to the bit each time; where it does, the record says which way it cut.
     """
     runtime = Runtime.start(material.config)
+    # What earlier processes took counts: a budget that began anew with each kill would be none.
+    finished_seconds = TriedWays(material, runtime).spent_seconds()
+    spent = SpentTime.resumed(material.checkpoints, finished_seconds, writes=runtime.is_main)
+    material = replace(material, progress=spent.watching(material.progress))
     store = TriedWays(material, runtime)
-    # What earlier processes finished counts: a budget that began anew with each kill would be none.
-    deadline = Deadline(max(0.0, method.budget_minutes * 60 - store.spent_seconds()))
+    deadline = Deadline(max(0.0, method.budget_minutes * 60 - spent.before_seconds))
     feature_seconds = _feature_seconds(material)
-    search = _Search(store, TimePlan(store, deadline), method.probe)
+    search = _Search(store, TimePlan(store, deadline), spent, method.probe)
     search.try_frozen()
     rungs = rungs_of(method.fine_tune)
     for place, rung in enumerate(rungs):
@@ -66,6 +70,7 @@ class _Search:
     Attributes:
         store: Keeps each way as soon as it is finished.
         plan: What there is time for.
+        spent: Written at the start of each way, and while it runs.
         probe: How the probe is fitted.
         tried: In this order.
         skipped: Reason by name of the way.
@@ -73,6 +78,7 @@ class _Search:
 
     store: TriedWays
     plan: TimePlan
+    spent: SpentTime
     probe: ProbeMethod
     tried: list[Tried] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -95,7 +101,10 @@ class _Search:
         try:
             self._attempt(rung.name, rung.complexity, lambda material: self._fine_tuned(material, rung))
         except DataError as error:
-            # A loss that is not finite, with the batch named: the ways that did not fail still compete.
+            # A loss that is not finite, with the batch named: the ways that did not fail still compete. Of several processes the others
+            # may not have failed, and would wait for this one.
+            if self.store.runtime.n_processes > 1:
+                raise
             logging.getLogger(__name__).warning("%s was given up: %s", rung.name, error.got)
             self.skipped[rung.name] = f"given up: {error.got}"
 
@@ -108,7 +117,7 @@ class _Search:
         if reason := nothing_to_gain(best.way.result):
             self.skipped[name] = reason
         elif not (self.store.is_finished(name) or self.plan.allows_wise_ft(name)):
-            self.skipped[name] = "the budget left no time for it"
+            self.skipped[name] = self.plan.failed.get(name, "the budget left no time for it")
         else:
             self._attempt(name, AFTER, lambda material: _interpolated(material, self._named("probe").trained, best.trained))
 
@@ -118,7 +127,7 @@ class _Search:
         if below is not None and (reason := self._no_gain(below)):
             return reason
         if not self.store.is_finished(rung.name) and self.plan.epochs(rung) == 0:
-            return "the budget left no time for one epoch"
+            return self.plan.failed.get(rung.name, "the budget left no time for one epoch")
         return None
 
     def _no_gain(self, below: Rung) -> str | None:
@@ -145,7 +154,11 @@ class _Search:
         return ProbeMethod.model_validate(section.model_dump() | {"strengths": [record["strength"]]})
 
     def _attempt(self, name: str, complexity: int, make: Callable[[Material], Trained]) -> None:
-        self.tried.append(self.store.attempt(name, complexity, make))
+        self.spent.write()
+        one = self.store.attempt(name, complexity, make, is_cut=name in self.plan.cut)
+        if one.is_cut:
+            self.plan.cut.add(name)
+        self.tried.append(one)
 
     def _named(self, name: str) -> Tried:
         return next(one for one in self.tried if one.way.name == name)
@@ -168,7 +181,7 @@ def _interpolated(material: Material, start: Trained, end: Trained) -> Trained:
 
     def log_loss(state: StateDict) -> float:
         network.load_state_dict(state)
-        logits = embed(network, material.validation, material.progress, "wise_ft")
+        logits = embed(network, material.validation, material.progress, "wise_ft", n_workers=material.config.compute.n_workers)
         return measure(logits, material.validation.targets, material.config.labels_per_sample).log_loss
 
     state, record = wise_ft(start.network.state_dict(), end.network.state_dict(), log_loss)

@@ -45,15 +45,12 @@ class SplitBackbone:
         lower: [b, c, h, w] -> activation; none of its parameters is among the trained blocks'.
         upper: activation -> features [b, d].
         activation_shape: Of one sample.
-        lower_has_batch_norm: Its output depends on the other samples of a batch unless it is in evaluation mode, as with
-            `freeze_batch_norm`.
         lower_has_randomness: It drops units or paths while training; what is kept would be the output without.
     """
 
     lower: nn.Module
     upper: nn.Module
     activation_shape: tuple[int, ...]
-    lower_has_batch_norm: bool
     lower_has_randomness: bool
 
 
@@ -83,7 +80,7 @@ def split_backbone(backbone: nn.Module, n_upper_blocks: int, example: torch.Tens
     shape = _verified_shape(backbone, lower, upper, example)
     if shape is None:
         return None
-    return SplitBackbone(lower, upper, shape, _has_batch_norm(lower), _has_randomness(lower))
+    return SplitBackbone(lower, upper, shape, _has_randomness(lower))
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +133,8 @@ def cached_boundary(
     if n_missing and not _fits(folder, n_missing * 4 * int(np.prod(split.activation_shape))):
         return None
     if n_missing:
-        kept.fill(split.lower, inputs, progress, "activations", config.compute.n_workers)
-    return None if kept.unkept else BoundaryActivations(inputs, kept)
+        kept.fill(split.lower, inputs, progress, "activations", config.compute.n_workers, spill=False)
+    return BoundaryActivations(inputs, kept) if kept.is_writable else None
 
 
 def _fits(folder: Path, n_bytes: int) -> bool:
@@ -263,12 +260,6 @@ def _verified_shape(backbone: nn.Module, lower: nn.Module, upper: nn.Module, exa
         for module, training in modes:
             module.training = training
     return tuple(activation.shape[1:])
-
-
-def _has_batch_norm(network: nn.Module) -> bool:
-    from torch import nn
-
-    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
 
 
 def _has_randomness(network: nn.Module) -> bool:

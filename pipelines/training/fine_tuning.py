@@ -151,7 +151,7 @@ def _untrained(material: Material, probe: Trained) -> Trained:
     """The probe as a training of no epochs."""
     logits = probe.validation_logits
     if logits is None:
-        logits = embed(probe.network, material.validation)
+        logits = embed(probe.network, material.validation, n_workers=material.config.compute.n_workers)
     result = measure(logits, material.validation.targets, material.config.labels_per_sample)
     rows: list[JsonValue] = [dict(Epoch(0, None, result.log_loss, result.accuracy).as_row())]
     record: dict[str, JsonValue] = {"method": "lp_ft", "curve": rows, "best_epoch": 0, "cut_by_budget": None}

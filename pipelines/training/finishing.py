@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from pipelines.training.after import Evaluate, greedy_soup, wise_ft
+from pipelines.training.after import Evaluate, States, greedy_soup, wise_ft
 from pipelines.training.loop import validation_loss
 from pipelines.training.training_plan import Fit, TrainingPlan
 
@@ -31,6 +32,8 @@ def finish(plan: TrainingPlan, fitted: Fit) -> dict[str, JsonValue]:
         for step in plan.recipe.after:
             if fitted.cut_at is not None:
                 records[step] = {"skipped": "the budget left no time for it"}
+            elif step == "greedy_soup" and len(fitted.epoch_states) != len(fitted.curve):
+                records[step] = {"skipped": "the weights of an epoch could not be written"}
             elif step == "greedy_soup":
                 state, records[step] = _soup(plan, fitted, state)
             else:
@@ -47,7 +50,19 @@ def _soup(plan: TrainingPlan, fitted: Fit, state: Mapping[str, torch.Tensor]) ->
         return greedy_soup(states, losses, _evaluate(plan))
     # A step before this one made weights of its own: they compete as the last ingredient.
     evaluate = _evaluate(plan)
-    return greedy_soup([*states, state], [*losses, evaluate(state)], evaluate)
+    return greedy_soup(_WithLast(states, state), [*losses, evaluate(state)], evaluate)
+
+
+@dataclass(frozen=True, eq=False)
+class _WithLast:
+    states: States
+    last: Mapping[str, torch.Tensor]
+
+    def __len__(self) -> int:
+        return len(self.states) + 1
+
+    def __getitem__(self, number: int) -> Mapping[str, torch.Tensor]:
+        return self.last if number == len(self.states) else self.states[number]
 
 
 def _evaluate(plan: TrainingPlan) -> Evaluate:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipelines.intervals import mcnemar_p_value, one_sided_bounds
 from pipelines.paired_exact import difference_p_value, smallest_n_for_a_tie
+from pipelines.training.memory import halved, release_memory
 
 if TYPE_CHECKING:
     import torch
@@ -144,18 +145,32 @@ def _correct(
 
     was_training = network.training
     network.eval()
-    device = next(network.parameters()).device
+    at_once = _BATCH_SIZE
     answers: dict[str, list[NDArray[np.bool_]]] = {"as_is": [], "horizontal": [], "vertical": []}
     with torch.inference_mode():
         for start in range(0, len(validation), _BATCH_SIZE):
             places = np.arange(start, min(start + _BATCH_SIZE, len(validation)))
-            batch = torch.from_numpy(validation.batch(places)).to(device)
-            targets = torch.from_numpy(validation.targets[places]).to(device)
-            for name, views in (("as_is", batch), *((flip, batch.flip(axis)) for flip, axis in FLIP_AXES.items())):
-                answers[name].append(_right(network(views), targets, labels_per_sample).cpu().numpy())
+            batch, targets = torch.from_numpy(validation.batch(places)), torch.from_numpy(validation.targets[places])
+            for name, axes in (("as_is", []), *((flip, [axis]) for flip, axis in FLIP_AXES.items())):
+                logits, at_once = _logits(network, batch.flip(axes), at_once)
+                answers[name].append(_right(logits, targets, labels_per_sample).numpy())
     network.train(was_training)
     whole = {name: np.concatenate(parts) for name, parts in answers.items()}
     return whole["as_is"], {flip: whole[flip] for flip in FLIP_AXES}
+
+
+def _logits(network: nn.Module, batch: torch.Tensor, at_once: int) -> tuple[torch.Tensor, int]:
+    """On the CPU, and how many samples went through at once: fewer where memory ran out."""
+    import torch
+
+    device = next(network.parameters()).device
+    while True:
+        try:
+            parts = (batch[start : start + at_once] for start in range(0, len(batch), at_once))
+            return torch.cat([network(part.to(device)).cpu() for part in parts]), at_once
+        except (RuntimeError, MemoryError) as error:
+            at_once = halved(at_once, error)
+        release_memory()
 
 
 def _right(logits: torch.Tensor, targets: torch.Tensor, labels_per_sample: Literal["one", "many"]) -> torch.Tensor:

@@ -4,7 +4,7 @@ What passes between these processes and the one that waits for them (`pipelines.
 
     events.jsonl    progress and warnings of the main process, a line each
     error-N.json    why process N stopped, where the error is one of Regraft's own
-    alive.lock      locked by the waiting process; when that is gone, however it ended, these end too
+    alive-….lock    locked by the waiting process; when that is gone, however it ended, these end too
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from pipelines.exclusive import if_free
 from pipelines.training.memory import is_out_of_memory
 
 EVENTS = "events.jsonl"
-ALIVE = "alive.lock"
 _WATCH_SECONDS = 1.0
 
 
@@ -39,6 +38,7 @@ class TrainJob(BaseModel):
 
     Attributes:
         host: Of the process that waits for this job.
+        alive: Name of the file beside JOB.json that the waiting process keeps locked, another one in every launch.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +51,7 @@ class TrainJob(BaseModel):
     checkpoints: Path
     out: Path
     host: str
+    alive: str
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def run_job(path: Path) -> None:
     """
     job = read_job(path)
     if job.host == socket.gethostname():
-        threading.Thread(target=_end_with_parent, args=(path.parent / ALIVE,), daemon=True).start()
+        threading.Thread(target=_end_with_parent, args=(path.parent / job.alive,), daemon=True).start()
     try:
         _train(job, path.parent)
     except RegraftError as error:

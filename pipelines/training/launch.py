@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,8 @@ from pipelines.core.bundle import canonical_json
 from pipelines.core.errors import ConfigurationError, DataError, Finding, IntegrityError, RefusedError, RegraftError
 from pipelines.exclusive import exclusive
 from pipelines.progress import Progress, silent
-from pipelines.training.job import ALIVE, EVENTS, TrainJob
+from pipelines.training.job import EVENTS, TrainJob
+from pipelines.training.loading import usable_cores
 
 if TYPE_CHECKING:
     from pipelines.training.train import KeptFolders
@@ -61,16 +63,18 @@ def train_in_processes(
         checkpoints=kept.checkpoints.absolute(),
         out=out.absolute(),
         host=socket.gethostname(),
+        # Workers of a launch that was just killed look for their own file, not for one that this launch holds.
+        alive=f"alive-{uuid.uuid4().hex}.lock",
     )
     (folder / JOB).write_bytes(canonical_json(job.model_dump(mode="json")))
-    exit_code = _run(launch_command(config, folder / JOB), config.compute.processes, folder, progress)
+    exit_code = _run(launch_command(config, folder / JOB), config.compute.processes, folder / job.alive, progress)
     if exit_code != 0:
         raise failure(folder, exit_code)
 
 
-def _run(command: list[str], n_processes: int, folder: Path, progress: Progress) -> int:
-    with exclusive(folder / ALIVE), _running(command, n_processes, folder / LOG) as process:
-        events = Events(folder / EVENTS, progress)
+def _run(command: list[str], n_processes: int, alive: Path, progress: Progress) -> int:
+    with exclusive(alive), _running(command, n_processes, alive.with_name(LOG)) as process:
+        events = Events(alive.with_name(EVENTS), progress)
         while process.poll() is None:
             events.forward()
             time.sleep(_POLL_SECONDS)
@@ -157,7 +161,7 @@ def _environment(n_processes: int) -> dict[str, str]:
     # Without it `-m` looks for the package in the folder of whoever runs this first.
     environment["PYTHONSAFEPATH"] = "1"
     # torchrun would take 1 thread whatever there is. For processes on several machines whoever starts this sets the variable.
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n_processes)))
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // n_processes)))
     return environment
 
 

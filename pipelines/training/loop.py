@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -16,12 +15,11 @@ from pipelines.training.curve import Epoch, best_epoch, stops_early
 from pipelines.training.ema import Ema
 from pipelines.training.features import embed
 from pipelines.training.material import Deadline
-from pipelines.training.memory import micro_batch_size
 from pipelines.training.objective import make_objective
 from pipelines.training.optimization import build_optimizer, open_groups
 from pipelines.training.position import Position, from_checkpoint, only, snapshot, to_tensors
 from pipelines.training.regularisation import training_view
-from pipelines.training.step import Learner, memory_trial, take_step
+from pipelines.training.step import Learner, agreed_micro_batch, take_step
 from pipelines.training.training_plan import Fit, TrainingPlan, training_identity
 from pipelines.training.validation import measure
 
@@ -100,7 +98,7 @@ class _Run:
         elif found is not None and n_steps >= 0:
             self.position = from_checkpoint(found, self.learner, self.ema)
         if not self.position.curve:
-            self.position.micro_batch = _micro_batch(self.plan, self.learner)
+            self.position.micro_batch = agreed_micro_batch(self.learner, self.plan.train, self.plan.config.compute.micro_batch_size)
         minutes = self.plan.recipe.budget_minutes
         self.budget = Deadline(None if minutes is None else minutes * 60 - self.position.seconds)
 
@@ -152,12 +150,22 @@ class _Run:
             log_loss, accuracy = validation_loss(self.plan) if runtime.is_main else (0.0, 0.0)
             position.curve.append(Epoch(number, train_loss, runtime.sum(log_loss), runtime.sum(accuracy)))
             is_best = best_epoch(position.curve) == number
-            keeps_all = "greedy_soup" in self.plan.recipe.after and runtime.is_main
+            # Of all epochs or of none: the soup names them by their places.
+            is_whole = len(position.epoch_files) == number
+            keeps_all = "greedy_soup" in self.plan.recipe.after and runtime.is_main and is_whole
             weights = snapshot(self.plan.network.state_dict(), self.moving) if is_best or keeps_all else {}
         if is_best:
             position.best = weights
         if keeps_all:
-            position.epoch_files.append(self.folder.save_epoch(number, weights))
+            self._keep_epoch(number, weights)
+
+    def _keep_epoch(self, number: int, weights: Mapping[str, torch.Tensor]) -> None:
+        from safetensors import SafetensorError
+
+        try:
+            self.position.epoch_files.append(self.folder.save_epoch(number, weights))
+        except (OSError, SafetensorError) as error:
+            _LOGGER.warning("the weights of epoch %d could not be written, greedy_soup is left out: %s", number, error)
 
     @contextmanager
     def _judged_weights(self) -> Iterator[None]:
@@ -264,15 +272,6 @@ def moving_names(network: nn.Module) -> set[str]:
 
     state = network.state_dict(keep_vars=True)
     return {name for name, tensor in state.items() if not isinstance(tensor, nn.Parameter) or tensor.requires_grad}
-
-
-def _micro_batch(plan: TrainingPlan, learner: Learner) -> int:
-    share = math.ceil(plan.recipe.batch_size / plan.runtime.n_processes)
-    wanted = plan.config.compute.micro_batch_size
-    if plan.runtime.device.type == "cpu":
-        # A machine that lends more memory than it has kills the process: nothing to be learnt by trying. A step that fails is repeated.
-        return min(share, wanted or share)
-    return micro_batch_size(lambda n_samples: memory_trial(learner, plan.train, n_samples), share, wanted)
 
 
 def _steps_of(found: Checkpoint | None, folder: CheckpointFolder) -> int:

@@ -70,9 +70,8 @@ def fit_probe(features: NDArray[np.float32], targets: NDArray[Any], labels: Sequ
     n_folds = _n_folds(targets, labels, method)
     task = _task(targets, len(labels), method)
     with one_thread_for_few(features.size):
-        folds = [_fold(features, task, held_out) for held_out in _held_out(targets, n_folds, seed)]
-        losses = _cross_validate(folds, sorted(method.strengths)) if folds else {}
-        strength = min(losses, key=lambda tried: (losses[tried], tried)) if folds else method.strengths[0]
+        losses = _cross_validated(features, task, _held_out(targets, n_folds, seed), sorted(method.strengths))
+        strength = min(losses, key=lambda tried: (losses[tried], tried)) if losses else method.strengths[0]
         scaling = shrunk_scaling(features)
         solution = _minimum(scaling.apply(features, np.float64), task, strength)
         weight, bias = scaling.fold_into(*_both_rows(solution, len(labels)))
@@ -146,14 +145,23 @@ def _held_out(targets: NDArray[Any], n_folds: int, seed: int) -> list[NDArray[np
 
 
 def _fold(features: NDArray[np.float32], task: _Task, held_out: NDArray[np.bool_]) -> _Fold:
-    scaling = shrunk_scaling(features[~held_out])
-    problem = task.problem(scaling.apply(features[~held_out]), ~held_out)
+    training = features[~held_out]
+    scaling = shrunk_scaling(training)
+    problem = task.problem(scaling.apply(training), ~held_out)
     # A column that is constant in a fold's training samples teaches nothing there, and its bias would go to infinity.
     learnable = np.ptp(problem.targets, axis=0) > 0
     used = learnable if task.link is sigmoid_loss else 1.0
     reduced, expand = replace(problem, sample_weights=problem.sample_weights * used).reduced()
     counted = task.weights(task.columns)[held_out] * used
     return _Fold(reduced, expand, _start(reduced), (scaling.apply(features[held_out]), task.columns[held_out], counted))
+
+
+def _cross_validated(
+    features: NDArray[np.float32], task: _Task, held_out: Sequence[NDArray[np.bool_]], strengths: Sequence[float]
+) -> dict[float, float]:
+    # The folds' copies of the features, as many as there are folds, are gone when this returns.
+    folds = [_fold(features, task, fold) for fold in held_out]
+    return _cross_validate(folds, strengths) if folds else {}
 
 
 def _cross_validate(folds: Sequence[_Fold], strengths: Sequence[float]) -> dict[float, float]:
@@ -185,7 +193,9 @@ def _minimum(scaled: Floats, task: _Task, strength: float) -> Linear:
     # From zero, not from the folds' solutions: the head depends on the chosen strength, not on which others were tried.
     exact, expand = task.problem(scaled, np.ones(len(scaled), dtype=np.bool_)).reduced()
     rough = replace(exact, features=exact.features.astype(np.float32))
-    return expand(exact.minimise(strength, rough.minimise(strength, _start(exact), loss_tolerance=_LOSS_TOLERANCE)))
+    near = rough.minimise(strength, _start(exact), loss_tolerance=_LOSS_TOLERANCE)
+    del rough
+    return expand(exact.minimise(strength, near))
 
 
 def _start(problem: LogisticProblem) -> Linear:

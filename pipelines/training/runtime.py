@@ -87,13 +87,6 @@ class Runtime:
         """Whether this is the process that writes files and shows progress."""
         return self.index == 0
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """What `autocast` computes in; weights are float32 always."""
-        import torch
-
-        return torch.bfloat16 if self.precision.is_bf16 else torch.float32
-
     def prepare(self, network: nn.Module) -> nn.Module:
         """What the training loop calls in place of `network`, and backward must go through.
 
@@ -113,7 +106,7 @@ class Runtime:
         return torch.compile(prepared) if self.compiles else prepared  # type: ignore[return-value]
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Computes what is in it in `dtype`, where torch holds that to be safe; for forward and loss, not for backward."""
+        """Computes what is in it in `precision`, where torch holds that to be safe; not for backward. Weights are float32 always."""
         import torch
 
         return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.precision.is_bf16 else nullcontext()
@@ -171,6 +164,14 @@ class Runtime:
         """Whether it holds in any process: what depends on a clock or on memory must be decided by all together."""
         return self.sum(float(flag)) > 0
 
+    def smallest(self, value: int) -> int:
+        """The smallest of all processes, the same in all of them.
+
+        Args:
+            value: Below 2**24, which float32 holds exactly.
+        """
+        return int(self.gather(np.array([value], dtype=np.float32)).min())
+
     def gather(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """The rows of all processes in their order: of `shard(indices)` it gives those of `indices`.
 
@@ -205,13 +206,14 @@ class Runtime:
 
 def _joined(config: ProjectConfig) -> Accelerator:
     from accelerate import Accelerator
-    from accelerate.utils import DistributedType, InitProcessGroupKwargs
+    from accelerate.utils import DistributedType, GradientAccumulationPlugin, InitProcessGroupKwargs
 
     # All is said here, since accelerate reads what is not from the environment: no precision, no accumulation and no trackers of its own.
+    # Its environment wins over the argument `gradient_accumulation_steps`, and `backward` divides the loss by it: only the plugin is final.
     accelerator = Accelerator(
         cpu=config.device == "cpu",
         mixed_precision="no",
-        gradient_accumulation_steps=1,
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
     )
     if accelerator.distributed_type not in (DistributedType.MULTI_CPU, DistributedType.MULTI_GPU):

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from pipelines.core.errors import DataError
 
+# In between, values are in float64: of so many rows at a time.
+_N_ROWS_AT_ONCE = 4_096
+
 
 @dataclass(frozen=True)
 class Scaling:
@@ -28,7 +31,12 @@ class Scaling:
 
     def apply(self, features: NDArray[Any], dtype: Any = np.float32) -> NDArray[Any]:
         """The scaled features [n, d]."""
-        return np.asarray((np.asarray(features, dtype=np.float64) - self.mean) / self.scale).astype(dtype)
+        features = np.asarray(features)
+        scaled = np.empty_like(features, dtype=dtype)
+        for start in range(0, len(features), _N_ROWS_AT_ONCE):
+            rows = slice(start, start + _N_ROWS_AT_ONCE)
+            scaled[rows] = (np.asarray(features[rows], dtype=np.float64) - self.mean) / self.scale
+        return scaled
 
     def fold_into(self, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The linear map [k, d], [k] of unscaled features that equals this one of scaled features."""
@@ -49,10 +57,14 @@ def shrunk_scaling(features: NDArray[Any]) -> Scaling:
         DataError: A feature is not finite.
     """
     refuse_not_finite(features)
-    precise = np.asarray(features, dtype=np.float64)
-    variances = precise.var(axis=0)
+    precise = np.array(features, dtype=np.float64)
+    mean = precise.mean(axis=0)
+    # As precise.var(axis=0) to the bit, which takes a second copy.
+    precise -= mean
+    precise *= precise
+    variances = precise.mean(axis=0)
     average = float(variances.mean())
-    return Scaling(precise.mean(axis=0), np.sqrt(variances + average) if average > 0 else np.ones_like(variances))
+    return Scaling(mean, np.sqrt(variances + average) if average > 0 else np.ones_like(variances))
 
 
 def refuse_not_finite(features: NDArray[Any]) -> None:

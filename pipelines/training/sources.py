@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from pipelines.config import Recipe
 from pipelines.core.preprocess import ImagePreprocess
-from pipelines.training.boundary import cached_boundary, split_backbone
+from pipelines.training.boundary import BoundaryActivations, SplitBackbone, cached_boundary, split_backbone
 from pipelines.training.flips import Flip
-from pipelines.training.inputs import BatchSource
+from pipelines.training.inputs import BatchSource, SampleInputs
 from pipelines.training.material import Material
 from pipelines.training.runtime import Runtime
 
@@ -71,14 +71,16 @@ def _cached(material: Material, n_upper_blocks: int, network: nn.Sequential, exa
     from torch import nn
 
     split = split_backbone(network[0], n_upper_blocks, example.to(runtime.device))
-    if split is None or split.lower_has_randomness:
+    # Together, before the first wait for each other: the halves are verified up to rounding, which may differ between machines.
+    if runtime.any(split is None or split.lower_has_randomness) or split is None:
         return None
-    folder = material.kept_activations
     with runtime.main_first():
-        train, validation = (
-            cached_boundary(split, inputs, material.selected, material.config, folder, material.progress)
-            for inputs in (material.train, material.validation)
-        )
+        train = _activations(split, material.train, material)
+        validation = None if train is None else _activations(split, material.validation, material)
     if train is None or validation is None:
         return None
     return Sources(train, validation, nn.Sequential(split.upper, network[1]), None)
+
+
+def _activations(split: SplitBackbone, inputs: SampleInputs, material: Material) -> BoundaryActivations | None:
+    return cached_boundary(split, inputs, material.selected, material.config, material.kept_activations, material.progress)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from pipelines.config import Recipe
 from pipelines.core.errors import DataError
 from pipelines.training.batches import StepBatch, stateless_seed
 from pipelines.training.inputs import BatchSource
-from pipelines.training.memory import halved, is_out_of_memory, release_memory
+from pipelines.training.memory import halved, is_out_of_memory, micro_batch_size, release_memory
 from pipelines.training.objective import Objective
 from pipelines.training.optimization import l2_sp_penalty
 from pipelines.training.regularisation import seeded_layers
@@ -75,8 +76,8 @@ def take_step(
         batch: Of this process.
         source: Names the samples.
         place: Epoch and step, which decide all that is drawn at random.
-        micro_batch: Samples that go through the network at once. In how many parts a batch is cut changes the result by rounding only,
-            unless batch norm is live or layers drop at random.
+        micro_batch: Samples that go through the network at once, the same in every process. In how many parts a batch is cut changes the
+            result by rounding only, unless batch norm is live or layers drop at random.
 
     Raises:
         DataError: The loss or its gradient is not finite; names samples of the batch. The weights are as they were before the step.
@@ -113,33 +114,49 @@ def _gradients_in_memory(
 
 
 def _gradients(learner: Learner, prepared: nn.Module, batch: StepBatch, place: tuple[int, int], micro_batch: int) -> torch.Tensor:
-    """Adds the gradients of the batch's mean loss and returns the sum of the losses of this process's samples."""
+    """Adds the gradients of the batch's mean loss and returns the sum of the losses of this process's samples.
+
+    Batch norm that is shared by processes waits for the others in every part: all cut their rows into as many parts, and all use its own
+    statistics or none does.
+    """
     import torch
 
     runtime = learner.runtime
     total = torch.zeros((), dtype=torch.float64, device=runtime.device)
     with seeded_layers(stateless_seed("layers", learner.seed, *place, runtime.index), str(runtime.device)):
-        if len(batch.targets) == 0:
-            set_modes(learner.view, learner.recipe.freeze_batch_norm, n_samples=1)
-            runtime.backward_of_nothing(prepared, batch.inputs)
-            return total
-        n_parts = math.ceil(len(batch.targets) / micro_batch)
-        parts = list(zip(batch.inputs.tensor_split(n_parts), batch.targets.tensor_split(n_parts), strict=True))
-        for inputs, targets in parts[:-1]:
-            with runtime.no_sync(prepared):
-                total += _backward(learner, prepared, inputs, targets, len(batch.chosen))
-        return total + _backward(learner, prepared, *parts[-1], len(batch.chosen), last=True)
+        n_parts, n_smallest = parts_of_step(len(batch.chosen), runtime.n_processes, micro_batch)
+        set_modes(learner.view, learner.recipe.freeze_batch_norm, n_smallest)
+        own = batch.inputs[: len(batch.targets)]
+        parts = zip(own.tensor_split(n_parts), batch.targets.tensor_split(n_parts), strict=True)
+        for number, (inputs, targets) in enumerate(parts, start=1):
+            with nullcontext() if number == n_parts else runtime.no_sync(prepared):
+                if len(targets):
+                    total += _backward(learner, prepared, inputs, targets, len(batch.chosen), last=number == n_parts)
+                else:
+                    runtime.backward_of_nothing(prepared, batch.inputs[:1])
+    return total
+
+
+def parts_of_step(n_global: int, n_processes: int, micro_batch: int) -> tuple[int, int]:
+    """Into how many parts every process cuts its rows of a step, and how many rows the smallest part of any process has.
+
+    Args:
+        n_global: Samples of the whole batch.
+        n_processes: That share it (`Runtime.shard`).
+        micro_batch: Samples that go through the network at once, at most.
+    """
+    n_parts = math.ceil(math.ceil(n_global / n_processes) / micro_batch)
+    return n_parts, n_global // n_processes // n_parts
 
 
 def _backward(
-    learner: Learner, prepared: nn.Module, inputs: torch.Tensor, targets: torch.Tensor, n_global: int, *, last: bool = False
+    learner: Learner, prepared: nn.Module, inputs: torch.Tensor, targets: torch.Tensor, n_global: int, *, last: bool
 ) -> torch.Tensor:
-    set_modes(learner.view, learner.recipe.freeze_batch_norm, n_samples=len(inputs))
     with learner.runtime.autocast():
         logits = prepared(inputs)
     loss = learner.objective.losses(logits, targets).sum()
     share = loss / n_global
-    # Gradients of all processes are summed: what no sample stands for must come from one of them.
+    # Gradients of all processes are summed: what no sample stands for must come from one of them. The main one has rows in every part.
     if last and learner.recipe.l2_sp > 0 and learner.runtime.is_main:
         share = share + l2_sp_penalty(learner.network, learner.start, learner.recipe.l2_sp)
     learner.runtime.backward(share)
@@ -149,22 +166,50 @@ def _backward(
 def set_modes(view: nn.Module, freeze_batch_norm: bool, n_samples: int) -> None:
     """Training mode, but for norms with running statistics that must not move.
 
-    Those are: all of them where the recipe freezes them; those of blocks that are not trained; and all where a single sample goes
-    through, which has no statistics (a batch of one joins another, so this is left for `micro_batch_size: 1` and a single training sample).
+    Those are: all of them where the recipe freezes them; those of blocks that are not trained; and all where a part of the step is a single
+    sample, which has no statistics, or none. That is rare with one process and no limit, since a last batch of one joins another; but 3
+    rows at `micro_batch_size: 2` are cut 2 + 1, and so may be the rows of a process where batches do not divide evenly.
 
     Args:
         view: What a batch goes through.
         freeze_batch_norm: Of the recipe.
-        n_samples: That go through it at once.
+        n_samples: Of the smallest part of the step, over all processes.
     """
     view.train()
-    for module in view.modules():
+    for name, module in view.named_modules():
         if getattr(module, "running_mean", None) is None:
             continue
-        own = list(module.parameters(recurse=False))
-        untrained = bool(own) and not any(parameter.requires_grad for parameter in own)
-        if freeze_batch_norm or untrained or n_samples == 1:
+        if freeze_batch_norm or n_samples <= 1 or _is_untrained(view, name):
             module.eval()
+
+
+def _is_untrained(view: nn.Module, name: str) -> bool:
+    # A norm without weights of its own belongs to what encloses it.
+    while True:
+        parameters = list(view.get_submodule(name).parameters())
+        if parameters or not name:
+            return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+        name = name.rpartition(".")[0]
+
+
+def agreed_micro_batch(learner: Learner, source: BatchSource, wanted: int | None) -> int:
+    """Samples that go through the network at once, one number for all processes: how often they wait for each other depends on it.
+
+    Args:
+        learner: Its view is tried on a GPU.
+        source: Of training.
+        wanted: `compute.micro_batch_size`.
+
+    Raises:
+        ConfigurationError: Not even one sample fits into memory.
+    """
+    share = math.ceil(learner.recipe.batch_size / learner.runtime.n_processes)
+    if learner.runtime.device.type == "cpu":
+        # A machine that lends more memory than it has kills the process: nothing to be learnt by trying. A step that fails is repeated.
+        own = min(share, wanted or share)
+    else:
+        own = micro_batch_size(lambda n_samples: memory_trial(learner, source, n_samples), share, wanted)
+    return learner.runtime.smallest(own)
 
 
 def memory_trial(learner: Learner, source: BatchSource, n_samples: int) -> None:

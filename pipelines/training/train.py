@@ -1,7 +1,7 @@
 """Stage `train`: grafts a backbone onto the training split by the configured method.
 
 weights.safetensors      backbone.* and head.*
-validation.safetensors   `logits` [n, k] and `targets` of the validation split
+validation.safetensors   `logits` [n, k], `targets` and `groups` (int64 [n]) of the validation split
 training.json            what was tried and chosen, with curves; nothing in it depends on time
 costs.json               seconds that each part took
 """
@@ -77,7 +77,7 @@ def train(
     material = gather(samples, data, selected, config, kept, progress)
     trained = METHODS[config.method.kind](material, config.method)
     known = trained.validation_logits
-    logits = embed(trained.network, material.validation) if known is None else known
+    logits = embed(trained.network, material.validation, n_workers=config.compute.n_workers) if known is None else known
     safetensors.torch.save_file(_named_tensors(trained.network), out / "weights.safetensors")
     _save_validation(logits, material.validation, out / "validation.safetensors")
     (out / "training.json").write_bytes(canonical_json(trained.record))
@@ -101,4 +101,6 @@ def _save_validation(logits: object, validation: SampleInputs, path: Path) -> No
     import numpy as np
     import safetensors.numpy
 
-    safetensors.numpy.save_file({"logits": np.ascontiguousarray(logits, dtype=np.float32), "targets": validation.targets}, path)
+    _, groups = np.unique([sample.group for sample in validation.samples], return_inverse=True)
+    tensors = {"logits": np.ascontiguousarray(logits, dtype=np.float32), "targets": validation.targets, "groups": groups.astype(np.int64)}
+    safetensors.numpy.save_file(tensors, path)

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +29,6 @@ from pipelines.training.material import Material, Trained
 from pipelines.training.runtime import Runtime
 from pipelines.training.validation import measure
 
-if TYPE_CHECKING:
-    pass
-
-
 _RECORD = "way.json"
 
 
@@ -45,11 +40,13 @@ class Tried:
         way: Its name, complexity and result on validation.
         trained: Its network, record, and logits on validation.
         seconds: What it took, in whichever process it ran.
+        is_cut: Whether the budget shortened it.
     """
 
     way: Way
     trained: Trained
     seconds: float
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,13 +61,14 @@ class TriedWays:
     material: Material
     runtime: Runtime
 
-    def attempt(self, name: str, complexity: int, make: Callable[[Material], Trained]) -> Tried:
+    def attempt(self, name: str, complexity: int, make: Callable[[Material], Trained], *, is_cut: bool = False) -> Tried:
         """Runs `make`, or reads what it left when it was finished before.
 
         Args:
             name: Of the way, unique in this training.
             complexity: See `Way`.
             make: Is given the material with a folder of its own for checkpoints.
+            is_cut: Whether it is planned shorter than configured; of a finished way, what was said then.
         """
         finished = self._finished(name)
         if not self.is_finished(name):
@@ -81,13 +79,13 @@ class TriedWays:
             trained = replace(trained, validation_logits=logits)
             seconds = time.monotonic() - started
             if self.runtime.is_main:
-                _write(trained, logits, seconds, finished)
+                _write(trained, logits, seconds, finished, is_cut=is_cut)
                 shutil.rmtree(running, ignore_errors=True)
             self.runtime.barrier()
         else:
-            trained, logits, seconds = _read(self.material, finished)
+            trained, logits, seconds, is_cut = _read(self.material, finished)
         result = measure(logits, self.material.validation.targets, self.material.config.labels_per_sample)
-        return Tried(Way(name, complexity, result), trained, seconds)
+        return Tried(Way(name, complexity, result), trained, seconds, is_cut)
 
     def is_finished(self, name: str) -> bool:
         """Whether the way's result is there."""
@@ -117,14 +115,14 @@ class TriedWays:
 def _validation_logits(material: Material, trained: Trained) -> NDArray[np.float32]:
     if trained.validation_logits is not None:
         return trained.validation_logits
-    return embed(trained.network, material.validation, material.progress, "validation")
+    return embed(trained.network, material.validation, material.progress, "validation", n_workers=material.config.compute.n_workers)
 
 
 def _folder_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def _write(trained: Trained, logits: NDArray[np.float32], seconds: float, target: Path) -> None:
+def _write(trained: Trained, logits: NDArray[np.float32], seconds: float, target: Path, *, is_cut: bool) -> None:
     import safetensors.torch
     import torch
 
@@ -138,11 +136,16 @@ def _write(trained: Trained, logits: NDArray[np.float32], seconds: float, target
     shutil.rmtree(target, ignore_errors=True)
     with staged_folder(target) as staging:
         safetensors.torch.save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, staging / "weights.safetensors")
-        content: dict[str, JsonValue] = {"record": trained.record, "costs_seconds": {**trained.costs_seconds}, "seconds": seconds}
+        content: dict[str, JsonValue] = {
+            "record": trained.record,
+            "costs_seconds": {**trained.costs_seconds},
+            "seconds": seconds,
+            "is_cut": is_cut,
+        }
         (staging / _RECORD).write_bytes(canonical_json(content))
 
 
-def _read(material: Material, source: Path) -> tuple[Trained, NDArray[np.float32], float]:
+def _read(material: Material, source: Path) -> tuple[Trained, NDArray[np.float32], float, bool]:
     import safetensors.torch
     from torch import nn
 
@@ -155,4 +158,4 @@ def _read(material: Material, source: Path) -> tuple[Trained, NDArray[np.float32
     network = nn.Sequential(backbone, head)
     for part, module in (("backbone.", backbone), ("head.", head)):
         module.load_state_dict({name.removeprefix(part): tensor for name, tensor in tensors.items() if name.startswith(part)})
-    return Trained(network, content["record"], content["costs_seconds"], logits), logits, content["seconds"]
+    return Trained(network, content["record"], content["costs_seconds"], logits), logits, content["seconds"], content.get("is_cut", False)

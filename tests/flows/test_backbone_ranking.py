@@ -114,8 +114,19 @@ def test_an_architecture_that_timm_does_not_have(tmp_path: Path) -> None:
 def test_a_description_that_is_no_json(tmp_path: Path) -> None:
     path = weights(tmp_path)
     path.with_suffix(".json").write_text("{")
-    with pytest.raises(ConfigurationError, match=r"test_resnet\.mine\.json.*no JSON"):
+    with pytest.raises(ConfigurationError, match=r"test_resnet\.mine\.json.*cannot be used.*JSON"):
         described_weights(path)
+
+
+@pytest.mark.parametrize("sidecar", ['{"input_size": 224}', '{"input_size": []}', '{"model_args": null}', '{"arch": 3}', "[]", "{"])
+def test_a_bad_description_leaves_its_file_out_and_ranks_the_rest(tmp_path: Path, asked: list[BestOfBackbones], sidecar: str) -> None:
+    (tmp_path / "weights").mkdir()
+    good, bad = weights(tmp_path / "weights"), weights(tmp_path / "weights", "test_resnet.bad.safetensors", seed=1)
+    bad.with_suffix(".json").write_text(sidecar)
+    ranking = rank_backbones(session(tmp_path), (), tmp_path / "weights", None, silent)
+    assert good in [getattr(entry, "weights", None) for entry in asked[0].candidates]
+    assert list(ranking.left_out) == [bad.name]
+    assert "test_resnet.bad.json, the description beside the weights" in ranking.left_out[bad.name]
 
 
 @pytest.mark.parametrize(("name", "message"), [("empty", "a folder without a .safetensors file"), ("nowhere", "which is no folder")])

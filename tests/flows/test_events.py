@@ -216,7 +216,8 @@ def test_a_run_whose_process_and_worker_are_gone_is_marked_as_crashed(quiet_stac
     run = wait_for_flow_run(deployments.retrain_id, event.occurred, 60)
     assert until(lambda: read_run(run.id).state_type == "RUNNING", 60)
     time.sleep(3)  # the first heartbeat
-    for process in [*psutil.Process(worker.pid).children(recursive=True), psutil.Process(worker.pid)]:
+    # The worker first: it would say itself that its run's process was killed.
+    for process in [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]:
         process.kill()
     dead = wait_until_finished(run.id, deadline_seconds=150)
     assert dead.state_type == "CRASHED"

@@ -47,7 +47,6 @@ def test_the_same_answers_give_the_same_bytes(tmp_path: Path) -> None:
         (HEADER + "a,d,1,1,1.5\n", r"a has the confidence 1\.5"),
         (HEADER + "a,d,1,1,high\n", "a confidence that is no number"),
         (HEADER + "a,,1,1,0.5\n", "row 1 has no value in domains"),
-        (HEADER + "a,d,1,,0.5\n", "row 1 has no value in predicted"),
         (HEADER + "a,d,1,1,0.5,extra\n", "cannot be read|with the columns|wrong values|no number"),
     ],
 )
@@ -83,3 +82,9 @@ def test_an_empty_set_is_an_answer_where_labels_are_sets(tmp_path: Path) -> None
     assert (back.labels.tolist(), back.predicted.tolist()) == (["", "cat|dog"], ["", ""])
     with pytest.raises(DataError, match="row 1 has no value in labels"):
         read_answers(tmp_path / "predictions.csv")
+
+
+def test_an_empty_answer_is_a_wrong_one() -> None:
+    """So a champion of a project whose samples had any number of labels is still compared with."""
+    answers = TestAnswers(*(np.array([value]) for value in ("a", "d", "1", "")), np.array([0.5]))
+    assert not (answers.predicted == answers.labels).any()

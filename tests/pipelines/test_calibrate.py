@@ -70,7 +70,7 @@ def test_log_loss_of_sets_is_the_mean_of_scikit_learns_over_the_labels() -> None
 @pytest.mark.parametrize("kind", ["one", "many"])
 def test_the_file_says_what_the_bundle_needs(tmp_path: Path, kind: str) -> None:
     logits, targets = sample(2.0, 200, 0) if kind == "one" else sample_of_sets(2.0, 200, 0)
-    save_file({"logits": logits, "targets": targets}, tmp_path / "validation.safetensors")
+    save_file({"logits": logits, "targets": targets, "groups": np.arange(200)}, tmp_path / "validation.safetensors")
     calibrate(tmp_path, tmp_path)
     found = read_calibration(tmp_path)
     content = json.loads((tmp_path / "calibration.json").read_bytes())

@@ -2,23 +2,27 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import timm
 import torch
 
-from pipelines.backbones import read_selected
+from pipelines import selection
+from pipelines.backbones import SelectedBackbone, read_selected
 from pipelines.config import BestOfBackbones, ProbeMethod, ProjectConfig, ShippedBackbone, TimmBackbone
 from pipelines.core.bundle import file_sha256
-from pipelines.core.errors import ConfigurationError
+from pipelines.core.errors import ConfigurationError, DataError
 from pipelines.selection import candidate_names, probe_section, select_best
 from pipelines.stages import Stages
 from pipelines.store import StageOutput
 from pipelines.training.gathering import material_for
 from pipelines.training.linear import train_probe
+from pipelines.training.material import Material
 from pipelines.training.ranking import h_score, log_me
 from pipelines.workspace import Workspace
 from tests.pipelines.conftest import tiny_config
@@ -192,3 +196,41 @@ def test_names_tell_candidates_apart() -> None:
     hub_style = one.model_copy(update={"weights": Path("/resnet18.a1_in1k.safetensors")})
     assert candidate_names([one, hub_style, shipped]) == ["resnet18 (a)", "resnet18.a1_in1k", "omniglot_resnet"]
     assert candidate_names([one, two, one]) == ["resnet18 (a) #1", "resnet18 (b)", "resnet18 (a) #3"]
+
+
+@pytest.fixture
+def overflowing(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Hashes of weights whose features of the samples overflow, though those of a plain image do not."""
+    hashes: set[str] = set()
+
+    def made(choice: SelectedBackbone, *places: Any) -> Material:
+        material = material_for(choice, *places)
+        if choice.spec.weights_sha256 not in hashes:
+            return material
+        return replace(material, features=lambda inputs: np.full((len(inputs), 4), np.inf, np.float32))
+
+    monkeypatch.setattr(selection, "material_for", made)
+    return hashes
+
+
+def test_a_candidate_whose_features_are_not_finite_is_refused_and_the_rest_ranked(
+    digits_folder: Path, tiny_weights: Path, blind_weights: Path, tmp_path: Path, overflowing: set[str]
+) -> None:
+    overflowing.add(file_sha256(blind_weights))
+    config = best_of(entry(blind_weights), entry(tiny_weights), weights=tiny_weights)
+    out, ranking = run(config, digits_folder, tmp_path)
+    assert read_selected(out / "backbone.json").candidate == ranking["chosen"] == 1
+    assert [row["candidate"] for row in ranking["candidates"]] == [1]
+    (refused,) = ranking["refused"]
+    assert (refused["backbone"], refused["candidate"]) == ("test_resnet (blind)", 0)
+    assert refused["reason"].startswith("features that are not finite")
+    assert set(json.loads((out / "speed.json").read_bytes())) == {"test_resnet (test_resnet)"}
+
+
+def test_where_no_candidate_has_finite_features_all_are_named(
+    digits_folder: Path, tiny_weights: Path, blind_weights: Path, tmp_path: Path, overflowing: set[str]
+) -> None:
+    overflowing |= {file_sha256(blind_weights), file_sha256(tiny_weights)}
+    config = best_of(entry(blind_weights), entry(tiny_weights), weights=tiny_weights)
+    with pytest.raises(DataError, match=r"\(blind\): features that are not finite.*\(test_resnet\): features that are not finite"):
+        run(config, digits_folder, tmp_path)

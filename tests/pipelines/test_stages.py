@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -15,9 +17,11 @@ from pipelines import backbones, store
 from pipelines.backbones import SHIPPED_FOLDER
 from pipelines.config import ProjectConfig
 from pipelines.core.bundle import file_sha256, read_manifest
+from pipelines.dataset import read_samples, write_samples
+from pipelines.exclusive import exclusive
 from pipelines.split import COPIES
 from pipelines.stages import Stages
-from pipelines.store import StageOutput
+from pipelines.store import StageOutput, StageStore
 from pipelines.workspace import Workspace
 from tests.pipelines.conftest import tiny_config
 
@@ -153,3 +157,43 @@ def test_weights_are_asked_once_for_each_backbone_and_shipped_ones_never(tmp_pat
     assert again.cached
     shipped = Stages(Workspace(tmp_path), tiny_config(tiny_weights, backbone={"kind": "shipped"}))
     assert shipped.check_weights(split, shipped.select()) is None
+
+
+def test_too_few_images_are_no_answer_for_more_of_them(tmp_path: Path, tiny_weights: Path, digits_folder: Path) -> None:
+    shutil.copytree(digits_folder / "data", tmp_path / "data")
+    samples = read_samples(digits_folder / "samples.csv")
+    few = [sample for sample in samples if sample.split == "train"][:15] + [sample for sample in samples if sample.split != "train"]
+    (tmp_path / "few").mkdir()
+    write_samples(few, tmp_path / "few" / "samples.csv")
+    made = Stages(Workspace(tmp_path), tiny_config(tiny_weights))
+    first, second = (
+        made.check_weights(StageOutput("split", name * 64, folder, cached=True, seconds=0), made.select())
+        for name, folder in (("a", tmp_path / "few"), ("b", digits_folder))
+    )
+    assert first is not None
+    assert second is not None
+    assert not second.cached
+    assert [json.loads((each.path / "sanity.json").read_bytes())["n_images"] for each in (first, second)] == [0, 64]
+
+
+def test_checkpoints_that_nobody_went_on_with_are_removed_when_a_training_ends(
+    tmp_path: Path, tiny_weights: Path, digits_folder: Path
+) -> None:
+    shutil.copytree(digits_folder / "data", tmp_path / "data")
+    made = Stages(Workspace(tmp_path), tiny_config(tiny_weights))
+    folders = {name: made.workspace.checkpoints / (name[0] * 64) for name in ("abandoned", "busy", "current", "deep")}
+    folders["else's"] = made.workspace.checkpoints / "else's"
+    fortnight_ago = time.time() - 15 * 86_400
+    for name, folder in folders.items():
+        (folder / "tried").mkdir(parents=True)
+        (folder / "tried" / "step-1").touch()
+        for path in (folder / "tried" / "step-1", folder / "tried", folder):
+            if name != "current" and (name != "deep" or path.name != "step-1"):
+                os.utime(path, (fortnight_ago, fortnight_ago))
+    split = StageOutput("split", "a" * 64, digits_folder, cached=True, seconds=0)
+    chosen = made.select()
+    with exclusive(StageStore(made.workspace.store).lock("train", folders["busy"].name)):
+        made.train(split, chosen)
+    assert {name for name, folder in folders.items() if folder.exists()} == {"busy", "current", "deep", "else's"}
+    assert made.train(split, chosen).cached
+    assert folders["busy"].exists()

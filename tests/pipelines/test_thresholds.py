@@ -70,9 +70,23 @@ def test_the_standard_error_of_a_gain_is_that_of_repeated_draws() -> None:
     results = []
     for seed in range(300):
         probabilities, has = drawn(seed, 300, sharpness=2.0, offset=-1.0)
-        results.append(_gain(probabilities[:, 0] >= 0.3, probabilities[:, 0] >= 0.5, has[:, 0]))
+        results.append(_gain(probabilities[:, 0] >= 0.3, probabilities[:, 0] >= 0.5, has[:, 0], np.arange(300)))
     gains, errors = np.array(results).T
     assert errors.mean() == pytest.approx(gains.std(), rel=0.15)
+
+
+def test_copies_in_a_group_are_no_more_evidence() -> None:
+    """The threshold moves about as often with ten frames of each film as with one, where 0.5 is the best there is."""
+    moved = {"single": 0, "frames as samples": 0, "frames in groups": 0}
+    for seed in range(60):
+        probabilities, has = drawn(seed, 100, sharpness=6.0, offset=0.0)
+        many, flags, groups = np.repeat(probabilities, 10, axis=0), np.repeat(has, 10, axis=0), np.repeat(np.arange(100), 10)
+        order = np.random.default_rng(seed).permutation(1000)
+        moved["single"] += fit_thresholds(probabilities, has)[0] != 0.5
+        moved["frames as samples"] += fit_thresholds(many[order], flags[order])[0] != 0.5
+        moved["frames in groups"] += fit_thresholds(many[order], flags[order], groups[order])[0] != 0.5
+    assert moved["frames as samples"] > 2 * moved["frames in groups"]
+    assert moved["frames in groups"] <= moved["single"] + 5 <= 14
 
 
 def test_a_label_with_few_samples_on_one_side_keeps_one_half() -> None:

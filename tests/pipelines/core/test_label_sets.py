@@ -30,9 +30,13 @@ def test_different_sets_have_different_texts_and_rows_have_theirs() -> None:
     assert set_texts(np.zeros((0, 3), dtype=bool), LABELS) == ()
 
 
-@pytest.mark.parametrize("written", ["owl", "cat|owl", "cat|cat", "cat||dog", "|", "Cat", ["cat", "cat"], ["cat|dog"], [""], [" cat"]])
+@pytest.mark.parametrize("written", ["owl", "cat|owl", "cat|cat", "cat||dog", "|", "Cat", ["cat", "cat"], ["cat|dog"], [""]])
 def test_what_is_no_set_of_the_labels(written: str | list[str]) -> None:
     assert canonical_text(written, LABELS) is None
+
+
+def test_a_list_and_a_text_are_read_alike() -> None:
+    assert canonical_text([" dog", "cat "], LABELS) == canonical_text("dog | cat", LABELS) == "cat|dog"
 
 
 def test_blanks_alone_are_the_empty_set() -> None:

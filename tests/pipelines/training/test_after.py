@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.training.after import average, greedy_soup, interpolate, wise_ft
+from pipelines.training.after import greedy_soup, interpolate, wise_ft
 
 State = Mapping[str, torch.Tensor]
 POINTS = st.lists(st.tuples(st.floats(-3, 3), st.floats(-3, 3)), min_size=1, max_size=7)
@@ -74,6 +74,23 @@ def test_two_states_on_either_side_of_the_minimum_are_averaged() -> None:
     assert soup["count"].item() == 3
 
 
+def test_each_state_is_asked_for_once_and_none_is_changed() -> None:
+    states = [state(x, 0.1 * x, count=int(x)) for x in range(6)]
+    before = [{name: tensor.clone() for name, tensor in each.items()} for each in states]
+    asked: list[int] = []
+
+    class Asked(list[State]):
+        def __getitem__(self, number: int) -> State:  # type: ignore[override]
+            asked.append(number)
+            return super().__getitem__(number)
+
+    soup, record = greedy_soup(Asked(states), [3.0, 1.0, 2.0, 0.0, 5.0, 4.0], lambda at: -float(at["weight"][0]))
+    assert asked == [3, 1, 2, 0, 5, 4]
+    assert all(torch.equal(one[name], other[name]) for one, other in zip(states, before, strict=True) for name in one)
+    kept = np.mean([states[number]["weight"].double().numpy() for number in record["ingredients"]], axis=0)  # type: ignore[union-attr]
+    assert np.array_equal(soup["weight"].numpy(), kept.astype(np.float32))
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_mean_that_cannot_be_measured_is_not_taken(bad: float) -> None:
     soup, record = greedy_soup([state(1, 0), state(0, 1)], [0.5, 0.6], lambda _: bad)
@@ -135,6 +152,9 @@ def test_points_that_cannot_be_measured_are_not_taken() -> None:
 def test_equal_tensors_stay_the_same_to_the_bit(n: int, seed: int) -> None:
     """Frozen blocks must ship as they came."""
     tensor = torch.randn(50, generator=torch.Generator().manual_seed(seed)) * 1e-3
-    assert torch.equal(average([{"w": tensor.clone()} for _ in range(n)])["w"], tensor)
+    tried: list[State] = []
+    soup, record = greedy_soup([{"w": tensor.clone()} for _ in range(n)], [0.0] * n, lambda at: tried.append(at) or 0.0)
+    assert len(record["ingredients"]) == n  # type: ignore[arg-type]
+    assert all(torch.equal(at["w"], tensor) for at in (*tried, soup))
     for step in range(11):
         assert torch.equal(interpolate({"w": tensor}, {"w": tensor.clone()}, step / 10)["w"], tensor)

@@ -24,6 +24,8 @@ from pipelines.training.features import embed
 from pipelines.training.gathering import material_for
 from pipelines.training.material import Deadline, Material, Trained
 from pipelines.training.rungs import rungs_of
+from pipelines.training.runtime import Runtime
+from pipelines.training.spent_time import SpentTime
 from pipelines.training.validation import measure
 from tests.pipelines.conftest import tiny_config
 
@@ -305,3 +307,110 @@ def test_rungs() -> None:
         "lp_ft (all blocks, wise_ft)"
     ]
     assert rungs_of(LpFtMethod(kind="lp_ft", n_upper_blocks=0)) == ()
+
+
+def test_of_several_processes_each_trains_its_part_and_one_validates(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_plan, "_timed", lambda step: float(step() * 0) + 16.0)
+    fine_tune = section().fine_tune
+    one = time_plan.epoch_seconds(material, fine_tune, Runtime(torch.device("cpu")))
+    four = time_plan.epoch_seconds(material, fine_tune, replace(Runtime(torch.device("cpu")), n_processes=4))
+    assert one == pytest.approx(len(material.train) + len(material.validation))
+    assert four == pytest.approx(len(material.train) / 4 + len(material.validation))
+
+
+def out_of_memory_above(size: int, seen: list[int]) -> Callable[..., torch.Tensor]:
+    def backward(network: torch.nn.Module, batch: torch.Tensor, runtime: Runtime) -> torch.Tensor:
+        seen.append(len(batch))
+        if len(batch) > size:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return torch.zeros(())
+
+    return backward
+
+
+def test_a_timed_step_that_does_not_fit_is_halved(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(time_plan, "_backward", out_of_memory_above(4, seen))
+    assert time_plan.epoch_seconds(material, section().fine_tune, Runtime(torch.device("cpu"))) > 0
+    assert seen == [16, 8, 4, 4]
+
+
+def test_the_timed_step_is_no_larger_than_the_micro_batch(
+    tiny_weights: Path, digits_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(time_plan, "_backward", out_of_memory_above(99, seen))
+    material = make_material(tiny_config(tiny_weights, compute={"micro_batch_size": 3}), digits_folder, tmp_path)
+    time_plan.epoch_seconds(material, section().fine_tune, Runtime(torch.device("cpu")))
+    assert set(seen) == {3}
+
+
+def test_a_step_that_never_fits_leaves_the_frozen_ways(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_plan, "_backward", out_of_memory_above(0, []))
+    trained = train_auto(material, section())
+    assert trained.record["kept"] in ("probe", "prototype")
+    assert "one sample that does not fit into memory" in rows(trained)[UPPER]["reason"]
+    assert not trained.record["cut_by_budget"]
+
+
+def test_a_kill_gives_no_new_time(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object, **__: object) -> Trained:
+        raise KilledError("killed")
+
+    monkeypatch.setattr(auto, "train_probe", killed)
+    with pytest.raises(KilledError, match="killed"):
+        train_auto(material, section())
+    monkeypatch.undo()
+    spent = material.checkpoints / "spent.json"
+    assert json.loads(spent.read_bytes())["seconds"] > 0
+    spent.write_text(json.dumps({"seconds": 600.0}))
+    trained = train_auto(material, section(budget_minutes=10))
+    assert rows(trained)[UPPER]["reason"] == "the budget left no time for one epoch"
+    assert json.loads(spent.read_bytes())["seconds"] > 600
+
+
+def test_the_running_ways_time_is_kept_while_it_runs(tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    clock = SpentTime(tmp_path, 7.0, writes=True, _started=-1e6, _written=-1e6)
+    tell = clock.watching(lambda *step: told.append(step))
+    tell("fine-tuning", 1, 3)
+    first = (tmp_path / "spent.json").read_bytes()
+    tell("fine-tuning", 2, 3)
+    assert (tmp_path / "spent.json").read_bytes() == first
+    assert told == [("fine-tuning", 1, 3), ("fine-tuning", 2, 3)]
+    assert SpentTime.resumed(tmp_path, 3.0, writes=True).before_seconds > 1e6
+    assert SpentTime.resumed(tmp_path, 1e9, writes=True).before_seconds == 1e9
+    SpentTime(tmp_path / "other", 0.0, writes=False).write()
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_resumed_search_still_says_that_a_finished_way_was_cut(
+    material: Material, monkeypatch: pytest.MonkeyPatch, no_wise_ft: None
+) -> None:
+    monkeypatch.setattr(auto, "train_lp_ft", better_by(1.0, []))
+    monkeypatch.setattr(time_plan, "epoch_seconds", lambda *_: 60.0)
+    method = section(budget_minutes=5.5, fine_tune={"epochs": 12, "n_upper_blocks": None})
+    first = train_auto(material, method)
+    second = train_auto(material, method)
+    assert rows(second)[ALL]["cut_by_budget"]
+    assert first.record == second.record
+
+
+def test_of_several_processes_none_goes_on_after_a_failure(material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object, **__: object) -> Trained:
+        raise DataError(got="a training loss of nan.", allowed="a finite loss.", next_step="lower it.")
+
+    monkeypatch.setattr(auto, "train_lp_ft", failing)
+    real = auto._Search.climb
+
+    def climb(search: auto._Search, *rungs: Any, **below: Any) -> None:
+        # The plan is there already: nothing below asks the others.
+        search.plan.epochs(rungs[0])
+        monkeypatch.setattr(time_plan.TimePlan, "epochs", lambda *_: 1)
+        search.store = replace(search.store, runtime=replace(search.store.runtime, n_processes=2))
+        monkeypatch.setattr(type(search.store), "is_finished", lambda *_: False)
+        real(search, *rungs, **below)
+
+    monkeypatch.setattr(auto._Search, "climb", climb)
+    with pytest.raises(DataError, match="a training loss of nan"):
+        train_auto(material, section())

@@ -149,8 +149,7 @@ def test_batch_norm_is_live_where_it_is_in_training_mode_and_frozen_where_not() 
 
 def test_what_would_change_in_training_is_told() -> None:
     resnet, convnext = split(network("test_resnet", 32), 1), split(network("test_convnext", 32), 1)
-    assert (resnet.lower_has_batch_norm, resnet.lower_has_randomness) == (True, False)
-    assert (convnext.lower_has_batch_norm, convnext.lower_has_randomness) == (False, False)
+    assert (resnet.lower_has_randomness, convnext.lower_has_randomness) == (False, False)
     assert split(network("test_convnext", 32, drop_path_rate=0.2), 1).lower_has_randomness
 
 
@@ -283,3 +282,18 @@ def test_a_disk_that_is_full_all_the_same_is_said_aloud(
     with caplog.at_level(logging.WARNING):
         assert cached_boundary(halves, photos(tmp_path, range(3)), selected(), CONFIG, tmp_path / "features", silent) is None
     assert "cannot be kept (No space left on device)" in caplog.text
+
+
+@pytest.mark.parametrize(("failing", "n_batches"), [("pipelines.training.feature_store.exclusive", 0), ("os.fsync", 1)])
+def test_what_cannot_be_kept_is_not_computed_any_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str, n_batches: int
+) -> None:
+    def fails(_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(failing, fails)
+    monkeypatch.setattr("pipelines.training.kept_rows._BATCHES_PER_WRITE", 1)
+    halves = split(network("test_resnet", 32), 2)
+    batches = counted(halves)
+    assert cached_boundary(halves, photos(tmp_path, range(70)), selected(), CONFIG, tmp_path / "features", silent) is None
+    assert len(batches) == n_batches

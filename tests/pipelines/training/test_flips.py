@@ -221,3 +221,23 @@ def hymenoptera(shared: Path) -> dict[str, list[Path]]:
 def test_photos_may_be_flipped_left_to_right(shared_dir: Path, files: Callable[[Path], dict[str, list[Path]]]) -> None:
     network, validation = photos(files(shared_dir), shared_dir / "weights" / "mobilenetv2_100.coral_qat_in1k.safetensors", n_train=20)
     assert "horizontal" in tolerated_flips("auto", network, validation, "one")
+
+
+def test_where_memory_runs_out_it_goes_on_with_fewer_at_once(digits: tuple[nn.Sequential, Images]) -> None:
+    network, validation = digits
+    seen: list[int] = []
+
+    def runs_out(_: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        seen.append(len(inputs[0]))
+        if len(inputs[0]) > 20:
+            raise MemoryError
+
+    few = Images(validation.pixels[:300], validation.targets[:300])
+    hook = network.register_forward_pre_hook(runs_out)
+    try:
+        assert tolerated_flips("auto", network, few, "one") == ()
+    finally:
+        hook.remove()
+    assert seen[:3] == [64, 32, 16]
+    assert max(seen[2:]) == 16
+    assert sum(seen[2:]) == 3 * 300

@@ -25,7 +25,7 @@ from pipelines.exclusive import exclusive
 from pipelines.stages import Stages
 from pipelines.store import StageOutput
 from pipelines.training import job, launch
-from pipelines.training.job import ALIVE, EventFile, TrainJob, _write_error, main, read_job
+from pipelines.training.job import EventFile, TrainJob, _write_error, main, read_job
 from pipelines.training.launch import LOG, Events, failure, launch_command, train_in_processes
 from pipelines.training.train import KeptFolders, train
 from pipelines.workspace import Workspace
@@ -134,7 +134,7 @@ def test_memory_that_runs_out_in_one_of_several_says_what_to_set(
 
     monkeypatch.setattr(job, "_train", fail)
     places = {name: tmp_path / name for name in ("samples", "data", "selected", "features", "checkpoints", "out")}
-    written = TrainJob(config=project(tiny_weights, n_processes=2), host="another machine", **places)
+    written = TrainJob(config=project(tiny_weights, n_processes=2), host="another machine", alive="alive.lock", **places)
     (tmp_path / "job.json").write_text(written.model_dump_json())
     (tmp_path / LOG).touch()
     with pytest.raises(type(error)):
@@ -207,6 +207,24 @@ def test_a_job_says_all_and_nothing_else(tmp_path: Path, digits_folder: Path, ti
     content = json.loads((tmp_path / "seen.json").read_bytes())
     with pytest.raises(ValueError, match="Extra inputs are not permitted"):
         TrainJob.model_validate(content | {"more": 1})
+
+
+def test_every_launch_holds_a_lock_of_its_own(tmp_path: Path, digits_folder: Path, tiny_weights: Path) -> None:
+    """Started again at once after a kill, it must not hold the lock that the processes left over wait for."""
+    names = []
+    for number in range(2):
+        seen = tmp_path / f"seen-{number}.json"
+        launcher = (*python("import shutil, sys; shutil.copy(sys.argv[-1], sys.argv[1])"), str(seen))
+        run(tmp_path / str(number), digits_folder, project(tiny_weights, n_processes=2, compute={"launch": launcher}), train_in_processes)
+        names.append(read_job(seen).alive)
+    assert names[0] != names[1]
+
+
+@pytest.mark.parametrize(("n_cores", "n_threads"), [(8, "4"), (1, "1")])
+def test_processes_share_the_cores_that_this_one_may_use(monkeypatch: pytest.MonkeyPatch, n_cores: int, n_threads: str) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(launch, "usable_cores", lambda: n_cores)
+    assert launch._environment(2)["OMP_NUM_THREADS"] == n_threads
 
 
 def test_the_stage_starts_processes_where_the_conf_file_asks_for_several(tmp_path: Path, digits_folder: Path, tiny_weights: Path) -> None:
@@ -287,8 +305,9 @@ def test_processes_end_with_the_one_that_waits_for_them(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from pipelines.training.job import _end_with_parent; _end_with_parent(Path(sys.argv[1]))"
     )
-    with exclusive(tmp_path / ALIVE):
-        process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / ALIVE)], cwd=ROOT)
+    alive = tmp_path / "alive.lock"
+    with exclusive(alive):
+        process = subprocess.Popen([sys.executable, "-c", program, str(alive)], cwd=ROOT)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(2.5)
     assert process.wait(30) == 1

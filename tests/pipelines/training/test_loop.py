@@ -16,6 +16,7 @@ import torch
 
 from pipelines.core.errors import DataError
 from pipelines.training.after import interpolate
+from pipelines.training.checkpoint import CheckpointFolder
 from pipelines.training.curve import best_epoch
 from pipelines.training.finishing import finish
 from pipelines.training.loop import fit, moving_names, validation_loss
@@ -184,6 +185,34 @@ def test_a_full_disk_does_not_end_the_training(tmp_path: Path, monkeypatch: pyte
     assert fit(plan(tmp_path / "b")).curve == expected
     assert "no checkpoint could be written" in caplog.text
     assert "No space left on device" in caplog.text
+
+
+@pytest.mark.parametrize("n_written", [0, 2])
+def test_a_disk_too_full_for_the_weights_of_an_epoch_costs_the_soup_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, n_written: int
+) -> None:
+    real = CheckpointFolder.save_epoch
+
+    def full(folder: CheckpointFolder, number: int, tensors: Any) -> str:
+        if number == n_written:
+            raise OSError(28, "No space left on device")
+        return real(folder, number, tensors)
+
+    expected = fit(plan(tmp_path / "a")).curve
+    monkeypatch.setattr(CheckpointFolder, "save_epoch", full)
+    fitted, record, _ = trained(plan(tmp_path / "b", recipe(after=["greedy_soup", "wise_ft"])))
+    assert fitted.curve == expected
+    assert len(fitted.epoch_states) == n_written
+    assert record["greedy_soup"] == {"skipped": "the weights of an epoch could not be written"}
+    assert "alpha" in record["wise_ft"]
+    assert caplog.text.count("greedy_soup is left out") == 1
+
+
+def test_processes_agree_on_the_smallest_micro_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other process has memory for two samples."""
+    monkeypatch.setattr(Runtime, "smallest", lambda _, value: min(value, 2))
+    fitted = fit(plan(tmp_path))
+    assert fitted.micro_batch == 2
 
 
 def test_early_stopping(tmp_path: Path) -> None:

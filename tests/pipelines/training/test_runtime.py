@@ -119,9 +119,9 @@ def test_autocast_computes_in_the_precision_that_was_chosen() -> None:
     network, inputs = small_network(), batch_of(2)[0]
     fp32, bf16 = alone(), alone().at(BF16)
     with fp32.autocast():
-        assert network(inputs).dtype == fp32.dtype == torch.float32
+        assert network(inputs).dtype == torch.float32
     with bf16.autocast():
-        assert network(inputs).dtype == bf16.dtype == torch.bfloat16
+        assert network(inputs).dtype == torch.bfloat16
     assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
 
 
@@ -143,6 +143,23 @@ def test_another_number_of_processes_than_the_conf_file_says_is_refused(
     config = tiny_config(tiny_weights, compute={"processes": wanted})
     with pytest.raises(ConfigurationError, match=rf"^{started or 1} training process(es)?, compute\.processes being {wanted}\."):
         Runtime.start(config)
+
+
+def test_the_environment_of_accelerate_does_not_scale_the_loss(tiny_weights: Path) -> None:
+    """In a process of its own, where accelerate finds no other process and so would have it refused: what it is told is looked at."""
+    program = (
+        "import accelerate; from pathlib import Path; from tests.pipelines.conftest import tiny_config\n"
+        "from pipelines.core.errors import ConfigurationError; from pipelines.training.runtime import _joined\n"
+        "real = accelerate.Accelerator\n"
+        "accelerate.Accelerator = lambda **given: (made := real(**given), print('steps', made.gradient_accumulation_steps))[0]\n"
+        "try:\n"
+        f"    _joined(tiny_config(Path({str(tiny_weights)!r})))\n"
+        "except ConfigurationError:\n"
+        "    print('refused')\n"
+    )
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4"}
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.split("\n")[-3:-1] == ["steps 1", "refused"]
 
 
 def _written_by_main(runtime: Runtime, path: Path) -> bool:
@@ -170,6 +187,7 @@ def _report(out: Path, config: ProjectConfig) -> None:
         "head alone": [one.tolist() for one in gradients_of(network)],
         "rows": rows.tolist(),
         "sum": runtime.sum(runtime.index + 1.5),
+        "smallest": runtime.smallest(7 - runtime.index),
         "any": [runtime.any(runtime.index == 1), runtime.any(False)],
         "bf16 in one": runtime.at(BF16 if runtime.index else Precision("fp32", "it has none")).precision.name,
         "bf16 in both": runtime.at(BF16).precision.name,
@@ -192,7 +210,9 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) 
         f"_report(Path({str(out)!r}), ProjectConfig.model_validate_json({config.model_dump_json()!r}))\n"
     )
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(program)]
-    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
+    # As `accelerate launch` would have set it: it must not scale the loss.
+    accumulation = {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4"}
+    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"} | accumulation
     done = subprocess.run(torchrun, cwd=out, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3_000:]
     return json.loads((out / "0.json").read_text()), json.loads((out / "1.json").read_text())
@@ -220,6 +240,7 @@ def test_two_processes_agree(two_processes: tuple[dict, dict]) -> None:
     for found in two_processes:
         assert found["rows"] == [[0, 0], [1, 1], [2, 4], [3, 9], [4, 16]]
         assert found["sum"] == 4.0
+        assert found["smallest"] == 6
         assert found["any"] == [True, False]
         assert (found["bf16 in one"], found["bf16 in both"]) == ("fp32", "bf16")
     assert two_processes[1]["other refused"] == "1 of 2 processes cannot take bfloat16"

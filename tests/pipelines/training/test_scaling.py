@@ -38,6 +38,21 @@ def test_a_linear_map_of_scaled_features_is_one_of_raw_features() -> None:
     np.testing.assert_allclose(features @ unscaled.T + shifted, scaling.apply(features, np.float64) @ weight.T + bias, atol=1e-9)
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_it_is_to_the_bit_what_numpy_says_of_all_rows_at_once(order: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.training.scaling._N_ROWS_AT_ONCE", 100)
+    features = np.asarray(np.random.default_rng(3).normal(5, 3, (1_030, 7)), dtype=np.float32, order=order)  # type: ignore[call-overload]
+    before, precise = features.copy(), features.astype(np.float64)
+    scaling = shrunk_scaling(features)
+    assert np.array_equal(scaling.mean, precise.mean(axis=0))
+    assert np.array_equal(scaling.scale, np.sqrt(precise.var(axis=0) + float(precise.var(axis=0).mean())))
+    for dtype in (np.float32, np.float64):
+        scaled = scaling.apply(features, dtype)
+        assert np.array_equal(scaled, ((precise - scaling.mean) / scaling.scale).astype(dtype))
+        assert scaled.flags["F_CONTIGUOUS"] == (order == "F")
+    assert np.array_equal(features, before)
+
+
 def test_features_that_are_not_finite_are_counted() -> None:
     features = np.zeros((6, 2))
     refuse_not_finite(features)

@@ -74,6 +74,31 @@ def test_a_backbone_that_cannot_be_cut_is_said(made: Any, monkeypatch: pytest.Mo
     assert "cannot be kept" in caplog.text
 
 
+class _Other(Runtime):
+    """One of two, of which the other says that it could not cut the backbone."""
+
+    def any(self, flag: bool) -> bool:
+        return True
+
+    def main_first(self) -> Any:
+        raise AssertionError("the other process does not come here")
+
+
+def test_what_another_process_cannot_cut_is_cut_by_none(made: Any) -> None:
+    material = made()
+    method: Any = material.config.method
+    network, example = train_probe(material, method.probe).network, torch.from_numpy(material.train.batch(range(8)))
+    assert sources_for(material, method, network, (), example, _Other(torch.device("cpu"))).train is material.train
+
+
+def test_where_training_activations_cannot_be_kept_validation_s_are_not_computed(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("pipelines.training.sources.cached_boundary", lambda _, inputs, *__: asked.append(inputs))
+    material = made()
+    assert sources(material).train is material.train
+    assert asked == [material.train]
+
+
 @pytest.mark.parametrize("freeze_batch_norm", [True, False])
 def test_the_result_is_the_same_up_to_rounding(made: Any, monkeypatch: pytest.MonkeyPatch, freeze_batch_norm: bool, tmp_path: Path) -> None:
     material = made(freeze_batch_norm=freeze_batch_norm, dropout=0.3, ema_decay=0.9)

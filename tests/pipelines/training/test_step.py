@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from pipelines.core.errors import ConfigurationError, DataError
@@ -15,7 +17,7 @@ from pipelines.training.objective import Objective
 from pipelines.training.optimization import build_optimizer
 from pipelines.training.regularisation import training_view
 from pipelines.training.runtime import Runtime
-from pipelines.training.step import Learner, memory_trial, set_modes, take_step
+from pipelines.training.step import Learner, memory_trial, parts_of_step, set_modes, take_step
 from tests.pipelines.training.gradient_cases import Arrays, copied, network, recipe, same
 
 SOURCE = Arrays(20, seed=1)
@@ -198,6 +200,49 @@ def test_modes() -> None:
     model[0].lower.requires_grad_(requires_grad=False)
     set_modes(model, freeze_batch_norm=False, n_samples=4)
     assert norms(model) == [False, True]
+
+
+def test_a_norm_without_weights_goes_with_its_block() -> None:
+    model = network()
+    model[0].lower[1] = nn.BatchNorm2d(4, affine=False)
+    model[0].upper[1] = nn.BatchNorm2d(8, affine=False)
+    set_modes(model, freeze_batch_norm=False, n_samples=4)
+    assert norms(model) == [True, True]
+    model[0].lower.requires_grad_(requires_grad=False)
+    set_modes(model, freeze_batch_norm=False, n_samples=4)
+    assert norms(model) == [False, True]
+    alone = nn.BatchNorm2d(4, affine=False)
+    set_modes(alone, freeze_batch_norm=False, n_samples=4)
+    assert alone.training
+
+
+@given(n_global=st.integers(1, 70), n_processes=st.integers(1, 9), micro_batch=st.integers(1, 20))
+def test_all_processes_cut_a_step_into_as_many_parts(n_global: int, n_processes: int, micro_batch: int) -> None:
+    n_parts, n_smallest = parts_of_step(n_global, n_processes, micro_batch)
+    shards = [Runtime(torch.device("cpu"), index=index, n_processes=n_processes).shard(np.arange(n_global)) for index in range(n_processes)]
+    sizes = [[len(part) for part in torch.from_numpy(shard).tensor_split(n_parts)] for shard in shards]
+    assert n_smallest == min(map(min, sizes))
+    assert 0 < max(map(max, sizes)) <= micro_batch
+    assert min(sizes[0]) > 0, "the main process has rows in every part"
+    if n_processes == 1:
+        assert n_parts == -(-n_global // micro_batch)
+
+
+@pytest.mark.parametrize(
+    ("n", "micro_batch", "live"), [(2, 4, False), (3, 4, False), (9, 1, False), (9, 2, False), (10, 2, False), (12, 2, True)]
+)
+def test_processes_pass_as_often_and_in_the_same_mode(n: int, micro_batch: int, live: bool) -> None:
+    """Shared batch norm waits in every pass of every process: other numbers of them, or other modes, would wait for ever."""
+    seen: list[list[bool]] = []
+    for index in range(3):
+        runtime = Runtime(torch.device("cpu"), index=index, n_processes=3)
+        made = learner(runtime=runtime, freeze_batch_norm=False)
+        modes: list[bool] = []
+        made.network[0].lower[1].register_forward_pre_hook(lambda module, _, modes=modes: modes.append(module.training))
+        take_step(made, made.view, batch(n, runtime), SOURCE, (1, 0), micro_batch)
+        seen.append(modes)
+    assert seen[0] == seen[1] == seen[2]
+    assert set(seen[0]) == {live}
 
 
 def test_a_layer_norm_and_dropout_are_not_touched() -> None:

@@ -1,0 +1,79 @@
+"""What a retraining costs when 1 % of the samples are new: flowers, MobileNetV2, `python -m benchmarks.retrain_cost`.
+
+A first training of all but 1 % of the training samples with nothing kept, then a second one of all of them with what the first one kept,
+in one process each. Writes results/retrain_cost.csv; goal: a share of at most 0.10. Needs ../shared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from benchmarks.machine import spread, write_results
+from benchmarks.transfer.job import Job
+from benchmarks.transfer.tasks import DATASETS, ROOT, draw
+
+METHODS = ("probe", "auto", "lp_ft")
+N_ROUNDS = 3
+LABELS_PER_CLASS = 450
+
+
+def main() -> None:
+    options = _options()
+    rows = []
+    for method in options.methods:
+        pairs = [_pair(method, options.labels, seed) for seed in range(options.rounds)]
+        rows.append(_row(method, options.labels, pairs))
+        print(rows[-1], flush=True)
+    if options.write:
+        write_results("retrain_cost", "python -m benchmarks.retrain_cost", rows)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--methods", nargs="*", default=METHODS)
+    parser.add_argument("--labels", type=int, default=LABELS_PER_CLASS)
+    parser.add_argument("--rounds", type=int, default=N_ROUNDS)
+    parser.add_argument("--no-write", dest="write", action="store_false")
+    return parser.parse_args()
+
+
+def _pair(method: str, labels_per_class: int, seed: int) -> tuple[float, float]:
+    dataset = DATASETS[0]
+    with tempfile.TemporaryDirectory() as folder:
+        whole = draw(dataset, dataset.rows(Path(folder)), labels_per_class, seed, budget_seconds=600.0)
+        # Every hundredth sample is new.
+        before = replace(whole, train=[row for number, row in enumerate(whole.train) if number % 100])
+        return _seconds(before, method, Path(folder), "first"), _seconds(whole, method, Path(folder), "second")
+
+
+def _seconds(job: Job, method: str, folder: Path, name: str) -> float:
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(asdict(job)))
+    command = [sys.executable, "-m", "benchmarks.transfer.ours", str(path), method, str(folder / "kept")]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    return float(json.loads(path.with_suffix(".outcome.json").read_text())["seconds"])
+
+
+def _row(method: str, labels_per_class: int, pairs: list[tuple[float, float]]) -> dict[str, object]:
+    first, second = spread([pair[0] for pair in pairs]), spread([pair[1] for pair in pairs])
+    share = spread([pair[1] / pair[0] for pair in pairs])
+    return {
+        "method": method,
+        "labels_per_class": labels_per_class,
+        "n": share["n"],
+        "first_seconds": first["median"],
+        "second_seconds": second["median"],
+        "share": share["median"],
+        "share_min": share["min"],
+        "share_max": share["max"],
+    }
+
+
+if __name__ == "__main__":
+    main()
