@@ -41,7 +41,6 @@ def build_manifest(data_dir: Path, config: ProjectConfig, out: Path) -> None:
     files = inspect_images(data_dir, [normal_path(row.path) for row in rows])
     pairs = [(row, file) for row, file in zip(rows, files, strict=True) if isinstance(file, ImageFile)]
     unusable = [(row, file) for row, file in zip(rows, files, strict=True) if isinstance(file, Unusable)]
-    problems += _empty_sets(rows, config)
     problems += row_problems + [Problem(normal_path(row.path), file.problem, "file") for row, file in unusable]
     problems += label_problems + split_problems(rows) + _twin_problems(pairs)
     _write(out / SAMPLES, SAMPLE_COLUMNS, [_sample(row, file) for row, file in pairs])
@@ -67,14 +66,6 @@ def _sample(row: LabelRow, file: ImageFile) -> dict[str, object]:
 def _notes(table: LabelsTable, name: str) -> list[Problem]:
     known = ", ".join(COLUMNS)
     return [Problem(name, f"the column {column!r} is not used; Regraft knows {known}", "note") for column in table.unknown_columns]
-
-
-def _empty_sets(rows: Sequence[LabelRow], config: ProjectConfig) -> list[Problem]:
-    n_empty = sum(not row.label for row in rows)
-    if config.labels_per_sample == "one" or not n_empty:
-        return []
-    note = f"{n_empty} of {len(rows)} samples have none of the labels; leave out rows that nobody has labelled yet"
-    return [Problem(config.data.labels_table, note, "note")]
 
 
 def _twin_problems(pairs: Sequence[tuple[LabelRow, ImageFile]]) -> list[Problem]:

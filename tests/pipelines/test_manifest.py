@@ -174,17 +174,7 @@ def test_structural_faults_are_raised(tmp_path: Path) -> None:
 def manifest_of_sets(data: Path, out: Path) -> list[Problem]:
     out.mkdir(exist_ok=True)
     build_manifest(data, project_of_sets(), out)
-    return [problem for problem in read_problems(out) if problem.kind != "note"]
-
-
-def test_how_many_samples_have_no_label_is_a_note(tmp_path: Path) -> None:
-    """A row that nobody has labelled looks like one that has none of the labels."""
-    write_sets(tmp_path / "data")
-    (tmp_path / "m").mkdir()
-    build_manifest(tmp_path / "data", project_of_sets(), tmp_path / "m")
-    n_empty = 6 * list(SETS).count("")
-    (note,) = (problem for problem in read_problems(tmp_path / "m") if problem.kind == "note")
-    assert note.problem.startswith(f"{n_empty} of {6 * len(SETS)} samples have none of the labels")
+    return read_problems(out)
 
 
 def test_sets_of_labels_are_written_in_one_form(tmp_path: Path) -> None:

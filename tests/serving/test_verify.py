@@ -95,7 +95,7 @@ def test_an_altered_label_is_refused(url: str, altered: Any) -> None:
     def change(goldens: list[dict[str, Any]]) -> None:
         goldens[0]["label"] = "cat" if goldens[0]["label"] != "cat" else "dog"
 
-    with pytest.raises(RefusedError, match=r"gives the answer \w+ for golden"):
+    with pytest.raises(RefusedError, match=r"gives the answer '\w+' for golden"):
         verify_endpoint(url, altered(change))
 
 
