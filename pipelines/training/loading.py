@@ -129,5 +129,6 @@ class _Batch:
 def _channels_last(array: NDArray[np.float32]) -> torch.Tensor:
     import torch
 
-    tensor = torch.from_numpy(array)
+    # A copy in torch's own memory: the last bits of a product may depend on where its input begins, and NumPy's arrays begin anywhere.
+    tensor = torch.from_numpy(array).clone(memory_format=torch.preserve_format)
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
