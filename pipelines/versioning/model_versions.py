@@ -26,6 +26,7 @@ from pipelines.core.errors import ConfigurationError, IntegrityError, RefusedErr
 from pipelines.versioning import git
 from pipelines.versioning.dataset import DATA_FILE, committed_dataset, parse_dvc_file
 from pipelines.versioning.dvc_repository import open_dvc, push_objects, require_remote, wait_for_dvc
+from pipelines.versioning.gto_import import import_gto
 from pipelines.versioning.registry_lock import registry_lock
 from pipelines.versioning.tags import RegistryTag, gto_writing, read_tags
 
@@ -206,6 +207,7 @@ def _push_bundle(repo: Repo, root: Path) -> None:
 def _declare_artifact(repo: Repo, root: Path, project: str) -> None:
     from dvc.annotations import Artifact
 
+    import_gto()  # before DVC does
     path = root / _ARTIFACTS_FILE
     content = yaml.safe_load(path.read_bytes()) if path.is_file() else None
     declared = ((content or {}).get("artifacts") or {}).get(project) or {}
@@ -226,9 +228,7 @@ def _commit_records(root: Path, records: Mapping[str, bytes], message: str) -> s
 
 
 def _tag_version(root: Path, project: str, commit: str, message: str, tags: Sequence[RegistryTag]) -> ModelVersion:
-    import gto.api
-
     registrations = [tag.made_at for tag in tags if tag.name.action == "register"]
     with gto_writing(root, max(registrations, default=None)) as author:
-        gto.api.register(str(root), project, commit, message=message, author=author.name, author_email=author.email)
+        import_gto().register(str(root), project, commit, message=message, author=author.name, author_email=author.email)
     return next(version for version in reversed(versions(root, project)) if version.commit == commit)

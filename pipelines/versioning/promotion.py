@@ -15,6 +15,7 @@ from pipelines.core.errors import ConfigurationError, RefusedError
 from pipelines.versioning import git
 from pipelines.versioning.bundles import materialise
 from pipelines.versioning.champions import ChampionRecord, assignments, champion, latest_assignment, taken_back_by, version_at
+from pipelines.versioning.gto_import import import_gto
 from pipelines.versioning.model_versions import find_version, unknown_version
 from pipelines.versioning.registry_lock import registry_lock
 from pipelines.versioning.tags import STAGE, RegistryTag, gto_writing, read_tags
@@ -161,13 +162,11 @@ def _require_readable(root: Path, project: str, version: str) -> None:
 
 
 def _assign(root: Path, project: str, version: str, previous: str | None, change: _Change, tags: Sequence[RegistryTag]) -> None:
-    import gto.api
-
     record = {"kind": change.kind, "why": change.why, "evidence": dict(change.evidence), "previous": previous}
     message = f"{change.kind} {version}: {' '.join(change.why.split())[:72]}\n\n{json.dumps(record, sort_keys=True, allow_nan=False)}"
     changes = [tag.made_at for tag in tags if tag.name.action != "register"]
     with gto_writing(root, max(changes, default=None)) as author:
-        gto.api.assign(
+        import_gto().assign(
             str(root), project, STAGE, version=version, message=message, force=True, author=author.name, author_email=author.email
         )
 

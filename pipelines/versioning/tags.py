@@ -25,6 +25,7 @@ from pydantic import JsonValue
 
 from pipelines.core.errors import ConfigurationError, IntegrityError
 from pipelines.versioning import git
+from pipelines.versioning.gto_import import import_gto
 
 STAGE = "prod"
 TagAction = Literal["register", "deregister", "assign", "unassign", "deprecate", "create"]
@@ -157,6 +158,7 @@ def gto_writing(root: Path, after: datetime.datetime | None) -> Iterator[git.Ide
     Raises:
         ConfigurationError: No identity, a clock that is behind the latest tag, or GTO refused.
     """
+    import_gto()
     from gto.exceptions import GTOException
     from scmrepo.exceptions import SCMError
 

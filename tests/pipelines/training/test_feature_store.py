@@ -224,13 +224,14 @@ def test_kill_at_any_time_leaves_whole_rows(tmp_path: Path) -> None:
         with subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout is not None
             assert writer.stdout.readline() == "ready\n"
-            time.sleep(float(rng.uniform(0.01, 0.15)))
+            first = int(writer.stdout.readline())
+            time.sleep(float(rng.uniform(0.0, 0.15)))
             writer.send_signal(signal.SIGKILL)
-            promised = [int(line) for line in writer.stdout.read().split("\n")[:-1]]
+            promised = [first, *(int(line) for line in writer.stdout.read().split("\n")[:-1])]
         store = RowStore(tmp_path, KEY)
-        names = [f"{number}-{place}" for number in range(max(promised, default=0)) for place in range(20)]
+        names = [f"{number}-{place}" for number in range(max(promised)) for place in range(20)]
         assert store.missing(names) == []
-        everything = [f"{number}-{place}" for number in range(max(promised, default=0) + 2) for place in range(20)]
+        everything = [f"{number}-{place}" for number in range(max(promised) + 2) for place in range(20)]
         torn = set(store.missing(everything))
         assert all(np.array_equal(store.read(name), row(name, (4_000,))) for name in everything if name not in torn)
         shutil.rmtree(tmp_path / store.folder.name)
