@@ -25,7 +25,7 @@ from scipy.stats import weightedtau
 
 from benchmarks.machine import write_results
 from pipelines.backbones import select_backbone
-from pipelines.config import ProjectConfig
+from pipelines.config import AugmentSection, LpFtMethod, ProjectConfig, TimmBackbone
 from pipelines.core.bundle import file_sha256
 from pipelines.dataset import Sample, Split, read_samples, write_samples
 from pipelines.progress import silent
@@ -50,7 +50,7 @@ SEEDS = (0, 1)
 SIDE_PX = 129
 N_VALIDATION_PER_CLASS = 15
 N_TEST = 300
-METHOD = {"kind": "lp_ft", "epochs": 6, "augment": {"flips": "horizontal"}}
+METHOD = LpFtMethod(kind="lp_ft", epochs=6, augment=AugmentSection(flips="horizontal"))
 SCORES = ("log_me", "h_score", "combined")
 
 Row = dict[str, Any]
@@ -84,23 +84,29 @@ def draw(files: Sequence[tuple[str, str]], labels_per_class: int, n_test: int, s
     return samples
 
 
-def project(weights: str, labels: Sequence[str], seed: int) -> ProjectConfig:
-    """The conf file of one run."""
+def backbone(weights: str) -> TimmBackbone:
+    """The conf file's entry for a checkpoint."""
     size = {"height_px": SIDE_PX, "width_px": SIDE_PX, "fit": "crop", "crop_frac": 0.875}
-    backbone = {
+    entry = {
         "kind": "timm",
         "name": ARCHITECTURES[weights],
         "weights": SHARED / "weights" / f"{weights}.safetensors",
         "preprocess": {"color": "RGB", **size, "mean": [0.5] * 3, "std": [0.5] * 3},
     }
-    content = {"project": "benchmark", "task": "image", "labels": labels, "backbone": backbone, "method": METHOD, "seed": seed}
+    return TimmBackbone.model_validate(entry)
+
+
+def project(entry: TimmBackbone, labels: Sequence[str], seed: int) -> ProjectConfig:
+    """The conf file of one run."""
+    content = {"project": "benchmark", "task": "image", "labels": labels, "backbone": entry, "method": METHOD, "seed": seed}
     return ProjectConfig.model_validate(content | {"gates": [{"kind": "goldens"}]})
 
 
 def measure(weights: str, samples: Sequence[Sample], seed: int, folder: Path) -> Row:
     """Both scores of the training features, and the test accuracy of the probe and after fine-tuning."""
-    config = project(weights, sorted({sample.label for sample in samples}), seed)
-    selected = select_backbone(config.backbone)  # type: ignore[arg-type]
+    entry = backbone(weights)
+    config = project(entry, sorted({sample.label for sample in samples}), seed)
+    selected = select_backbone(entry)
     table = folder / "samples.csv"
     write_samples(samples, table)
     material = material_for(selected, table, Path("/"), config, folder / "features", folder / f"{weights}-checkpoints", silent)
@@ -109,8 +115,8 @@ def measure(weights: str, samples: Sequence[Sample], seed: int, folder: Path) ->
     started = time.perf_counter()
     scores = {"log_me": log_me(features, material.train.targets), "h_score": h_score(features, material.train.targets)}
     ranked = time.perf_counter()
-    probe = train_probe(material, config.method.probe)  # type: ignore[union-attr]
-    tuned = METHODS["lp_ft"](material, config.method)
+    probe = train_probe(material, METHOD.probe)
+    tuned = METHODS["lp_ft"](material, METHOD)
     fitted = time.perf_counter()
     return {
         **{name: round(value, 6) for name, value in scores.items()},

@@ -142,7 +142,7 @@ def scratch_accuracy(task: Task, backbone: nn.Module) -> float:
     for batch in _batches(len(labels), task.seed):
         loss = functional.cross_entropy(model(inputs[batch]), labels[batch])
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         optimizer.step()
         schedule.step()
     predicted = features_of(model, task.inputs[task.test]).argmax(axis=1)

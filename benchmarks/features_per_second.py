@@ -26,7 +26,6 @@ from PIL import Image
 from benchmarks.machine import spread, write_results
 from pipelines.backbones import SelectedBackbone
 from pipelines.config import ProjectConfig
-from pipelines.config.compute import ComputeSection
 from pipelines.core.backbones import BackboneSpec, build_backbone
 from pipelines.core.preprocess import ImagePreprocess
 from pipelines.dataset import Sample
@@ -43,6 +42,13 @@ FLOWERS = Path(__file__).resolve().parents[2] / "shared" / "data" / "flowers"
 NETWORKS = ("mobilenetv2_100", "resnet50")
 AIM = 0.95
 WHOLE_BATCHES = 128  # a multiple of every batch size, so that no batch has to be filled up
+CONFIG = {
+    "project": "benchmark",
+    "task": "image",
+    "labels": ["a", "b"],
+    "backbone": {"kind": "shipped", "name": "omniglot_resnet"},
+    "gates": [{"kind": "goldens"}],
+}
 PREPROCESS = ImagePreprocess(
     color="RGB",
     height_px=224,
@@ -116,7 +122,7 @@ def _bare(network: nn.Module, n_photos: int, device: str) -> None:
 
 
 def _from_files(network: nn.Module, spec: BackboneSpec, photos: Photos, device: str, folder: Path) -> None:
-    config = ProjectConfig.model_construct(device=device, compute=ComputeSection())
+    config = ProjectConfig.model_validate(CONFIG | {"device": device})
     with tempfile.TemporaryDirectory(dir=folder) as store:
         selected = SelectedBackbone(spec=spec, preprocess=PREPROCESS)
         cached_features(lambda: network, selected, config, Path(store), silent)(photos.inputs())

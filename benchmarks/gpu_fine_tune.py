@@ -22,7 +22,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,7 +62,7 @@ class Decoding:
     def __len__(self) -> int:
         return len(self.photos)
 
-    def batch(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+    def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         files = [read_sample(self.photos.data, self.samples[int(index)]) for index in indices]
         return preprocess(files, self.photos.preprocess)
 
@@ -155,7 +155,7 @@ def _plain(
         optimizer.zero_grad()
         with torch.autocast(device.type, dtype=torch.bfloat16) if bf16 else nullcontext():
             loss = nn.functional.cross_entropy(model(inputs), labels)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
 
     model.train()
@@ -170,7 +170,7 @@ def _rate(step: Callable[[], None], options: argparse.Namespace, device: torch.d
     for _ in range(options.steps):
         step()
     _wait(device)
-    return options.steps * options.batch_size / (time.perf_counter() - started)
+    return float(options.steps * options.batch_size) / (time.perf_counter() - started)
 
 
 def _wait(device: torch.device) -> None:

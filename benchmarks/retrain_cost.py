@@ -44,7 +44,7 @@ def _options() -> argparse.Namespace:
 
 
 def _pair(method: str, labels_per_class: int, seed: int) -> tuple[float, float]:
-    dataset = DATASETS[0]
+    dataset = next(dataset for dataset in DATASETS if dataset.name == "flowers")
     with tempfile.TemporaryDirectory() as folder:
         whole = draw(dataset, dataset.rows(Path(folder)), labels_per_class, seed, budget_seconds=600.0)
         # Every hundredth sample is new.
@@ -55,8 +55,8 @@ def _pair(method: str, labels_per_class: int, seed: int) -> tuple[float, float]:
 def _seconds(job: Job, method: str, folder: Path, name: str) -> float:
     path = folder / f"{name}.json"
     path.write_text(json.dumps(asdict(job)))
-    command = [sys.executable, "-m", "benchmarks.transfer.ours", str(path), method, str(folder / "kept")]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    command = [sys.executable, "-m", "benchmarks.transfer.ours", method, str(folder / "kept")]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, input=f"{path}\n", text=True)
     return float(json.loads(path.with_suffix(".outcome.json").read_text())["seconds"])
 
 

@@ -1,39 +1,43 @@
-"""Ours and the peers on the same draws, one after the other in one run: `make bench-peers`.
+"""Ours and the peers on the same draws, one after the other in one run: `make bench-peers` (over an hour on two quiet cores).
 
 Writes results/transfer.csv (a row for each contender, dataset, number of labels and seed) and results/transfer_summary.csv (paired
-differences). All start from the same weights, learn from the same files, choose by the same validation files. `auto` gets a fifth of
-the time that the faster peer took on that draw.
+differences), anew after each number of labels. All start from the same weights, learn from the same files, choose by the same validation
+files. The budget of `auto` is 15 % of the time that the faster peer took on that draw: reading and writing come on top of it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.machine import write_results
+from benchmarks.transfer.contenders import OURS, PEERS, Contender, contenders
 from benchmarks.transfer.job import Job, Outcome
 from benchmarks.transfer.summary import summarise
 from benchmarks.transfer.tasks import DATASETS, ROOT, Dataset, Rows, draw
 
 SEEDS = (0, 1, 2, 3, 4)
-HERE = Path(__file__).resolve().parent
+BUDGET_FRAC = 0.15
 COMMAND = "make bench-peers"
+Results = list[dict[str, object]]
 
 
 def main() -> None:
     options = _options()
-    rows: list[dict[str, object]] = []
-    for dataset in DATASETS:
-        if not options.only or dataset.name in options.only:
+    rows: Results = []
+    with contenders(options.peers) as everyone:
+        for dataset in DATASETS:
+            if options.only and dataset.name not in options.only:
+                continue
             with tempfile.TemporaryDirectory() as folder:
-                rows += _measure(dataset, dataset.rows(Path(folder)), options)
-                write_results(options.name, COMMAND, rows)
-    write_results(f"{options.name}_summary", COMMAND, summarise(rows))
+                files = dataset.rows(Path(folder))
+                for labels_per_class in dataset.labels_per_class:
+                    if not options.labels or labels_per_class in options.labels:
+                        rows += _measure(dataset, files, labels_per_class, options.seeds, everyone)
+                        write_results(options.name, COMMAND, rows)
+                        write_results(f"{options.name}_summary", COMMAND, summarise(rows))
 
 
 def _options() -> argparse.Namespace:
@@ -48,18 +52,17 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure(dataset: Dataset, files: Rows, options: argparse.Namespace) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    for labels_per_class in dataset.labels_per_class:
-        if options.labels and labels_per_class not in options.labels:
-            continue
-        for seed in SEEDS[: options.seeds]:
-            outcomes = _contest(dataset, files, labels_per_class, seed, options.peers)
-            job = draw(dataset, files, labels_per_class, seed, 0.0)
-            for contender, outcome in outcomes.items():
-                rows.append(_row(dataset, labels_per_class, job, contender, outcome))
-            shown = " ".join(f"{name} {outcome.accuracy:.3f} ({outcome.seconds:.1f} s)" for name, outcome in outcomes.items())
-            print(f"{dataset.name} {labels_per_class} seed {seed}: {shown}", flush=True)
+def _measure(dataset: Dataset, files: Rows, labels_per_class: int, n_seeds: int, everyone: Mapping[str, Contender]) -> Results:
+    rows: Results = []
+    for seed in SEEDS[:n_seeds]:
+        job = draw(dataset, files, labels_per_class, seed, budget_seconds=0.0)
+        outcomes = {name: everyone[name].do(job) for name in (*PEERS, "sklearn")}
+        budget = BUDGET_FRAC * min(outcomes[peer].seconds for peer in PEERS)
+        ours = draw(dataset, files, labels_per_class, seed, budget_seconds=budget)
+        outcomes |= {name: everyone[name].do(ours) for name in OURS}
+        rows += [_row(dataset, labels_per_class, job, contender, outcome) for contender, outcome in outcomes.items()]
+        shown = " ".join(f"{name} {outcome.accuracy:.3f} ({outcome.seconds:.1f} s)" for name, outcome in outcomes.items())
+        print(f"{dataset.name} {labels_per_class} seed {seed}: {shown}", flush=True)
     return rows
 
 
@@ -77,27 +80,6 @@ def _row(dataset: Dataset, labels_per_class: int, job: Job, contender: str, outc
         "n_validation": len(job.validation),
         "n_test": len(job.test),
     }
-
-
-def _contest(dataset: Dataset, files: Rows, labels_per_class: int, seed: int, peers: Path) -> dict[str, Outcome]:
-    job = draw(dataset, files, labels_per_class, seed, budget_seconds=0.0)
-    outcomes = {name: _run([str(peers), str(HERE / f"{name}_peer.py")], job) for name in ("fastai", "timm")}
-    budget = min(outcome.seconds for outcome in outcomes.values()) / 5
-    ours = draw(dataset, files, labels_per_class, seed, budget_seconds=budget)
-    outcomes["sklearn"] = _run([sys.executable, "-m", "benchmarks.transfer.sklearn_floor"], job)
-    for method in ("probe", "auto", "lp_ft"):
-        outcomes[method] = _run([sys.executable, "-m", "benchmarks.transfer.ours"], ours, method)
-    return outcomes
-
-
-def _run(command: list[str], job: Job, *arguments: str) -> Outcome:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "job.json"
-        path.write_text(json.dumps(asdict(job)))
-        done = subprocess.run([*command, str(path), *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SystemExit(f"{command[-1]} failed on {job.architecture}, seed {job.seed}:\n{done.stderr[-3000:]}")
-        return Outcome(**json.loads(path.with_suffix(".outcome.json").read_text()))
 
 
 if __name__ == "__main__":

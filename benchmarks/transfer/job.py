@@ -10,7 +10,20 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Job:
+class Weights:
+    """Pretrained weights and how images go in."""
+
+    architecture: str
+    model_args: dict[str, object]
+    in_channels: int
+    weights: str
+    mean: list[float]
+    std: list[float]
+    side_px: int
+
+
+@dataclass(frozen=True)
+class Job(Weights):
     """One draw of one dataset. Paths are absolute; a row is a path and a label.
 
     Attributes:
@@ -22,13 +35,6 @@ class Job:
     train: list[list[str]]
     validation: list[list[str]]
     test: list[list[str]]
-    architecture: str
-    model_args: dict[str, object]
-    in_channels: int
-    weights: str
-    mean: list[float]
-    std: list[float]
-    side_px: int
     seed: int
     n_threads: int
     flips: bool
@@ -45,8 +51,13 @@ class Outcome:
 
 
 def run_contender(contend: Callable[[Job, Path], Outcome]) -> None:
-    """`python CONTENDER.py JOB.json`: reads the job, writes the outcome beside it. Imports are done when the clock starts."""
-    path = Path(sys.argv[1])
-    job = Job(**json.loads(path.read_text()))
-    outcome = contend(job, path.parent)
-    path.with_suffix(".outcome.json").write_text(json.dumps(asdict(outcome)))
+    """Takes jobs until there are no more: the path of each is a line of standard input; the outcome is written beside it, then said.
+
+    One process does all of a contender's jobs, so its imports are done when a clock starts. What libraries print goes to standard error.
+    """
+    answers, sys.stdout = sys.stdout, sys.stderr
+    for line in sys.stdin:
+        path = Path(line.rstrip("\n"))
+        outcome = contend(Job(**json.loads(path.read_text())), path.parent)
+        path.with_suffix(".outcome.json").write_text(json.dumps(asdict(outcome)))
+        print(path, file=answers, flush=True)

@@ -1,4 +1,4 @@
-"""Regraft, through the stage `train` as a retraining runs it: `python -m benchmarks.transfer.ours JOB.json METHOD [KEPT]`.
+"""Regraft, through the stage `train` as a retraining runs it: `python -m benchmarks.transfer.ours METHOD [KEPT]`, jobs on standard input.
 
 What training imports when it first needs it is imported before the clock starts, as the peers do. KEPT is a folder of features that
 earlier jobs left; without it nothing is kept from before.
@@ -6,6 +6,7 @@ earlier jobs left; without it nothing is kept from before.
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import tempfile
@@ -15,14 +16,11 @@ from typing import Any
 
 import numpy as np
 import safetensors.torch
-import sklearn.model_selection  # noqa: F401
-import timm  # noqa: F401
 import torch
-import torch._dynamo
 
 from benchmarks.transfer.job import Job, Outcome, run_contender
 from pipelines.backbones import read_selected, select_backbone, write_selected
-from pipelines.config import ProjectConfig
+from pipelines.config import ProjectConfig, ShippedBackbone, SingleBackbone, TimmBackbone
 from pipelines.core.backbones import build_backbone
 from pipelines.core.bundle import file_sha256
 from pipelines.core.heads import build_head
@@ -31,14 +29,17 @@ from pipelines.training.features import embed
 from pipelines.training.inputs import SampleInputs
 from pipelines.training.train import KeptFolders, train
 
+IMPORTED_WHEN_NEEDED = ("sklearn.model_selection", "timm", "torch._dynamo")
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 def contend(job: Job, folder: Path) -> Outcome:
     torch.set_num_threads(job.n_threads)
-    config = project(job, sys.argv[2])
+    for module in IMPORTED_WHEN_NEEDED:
+        importlib.import_module(module)
+    config = project(job, sys.argv[1])
     folder = Path(tempfile.mkdtemp(dir=folder))
-    kept = Path(sys.argv[3]) if len(sys.argv) > 3 else folder / "features"
+    kept = Path(sys.argv[2]) if len(sys.argv) > 2 else folder / "features"
     started = time.perf_counter()
     learn(job, config, folder, kept)
     seconds = time.perf_counter() - started
@@ -53,34 +54,32 @@ def project(job: Job, method: str) -> ProjectConfig:
         "probe": {"kind": "probe"},
         "lp_ft": {"kind": "lp_ft", "augment": augment(job)},
     }
-    preprocess = {
-        "color": "L" if job.in_channels == 1 else "RGB",
-        "height_px": job.side_px,
-        "width_px": job.side_px,
-        "fit": "squash" if job.in_channels == 1 else "crop",
-        "mean": job.mean,
-        "std": job.std,
+    content = {
+        "project": "benchmark",
+        "task": "image",
+        "labels": job.labels,
+        "backbone": backbone(job).model_dump(),
+        "method": sections[method],
+        "seed": job.seed,
     }
-    backbone = {
+    return ProjectConfig.model_validate(content | {"gates": [{"kind": "goldens"}]})
+
+
+def backbone(job: Job) -> SingleBackbone:
+    """The conf file's entry: the shipped backbone for symbols, a file of weights for photographs."""
+    if job.in_channels == 1:
+        return ShippedBackbone(kind="shipped", name="omniglot_resnet")
+    size = {"height_px": job.side_px, "width_px": job.side_px, "fit": "crop"}
+    entry = {
         "kind": "timm",
         "name": job.architecture,
         "weights": job.weights,
         "sha256": file_sha256(Path(job.weights)),
         "in_channels": job.in_channels,
         "model_args": job.model_args,
-        "preprocess": preprocess,
+        "preprocess": {"color": "RGB", **size, "mean": job.mean, "std": job.std},
     }
-    if job.in_channels == 1:
-        backbone = {"kind": "shipped", "name": "omniglot_resnet"}
-    content = {
-        "project": "benchmark",
-        "task": "image",
-        "labels": job.labels,
-        "backbone": backbone,
-        "method": sections[method],
-        "seed": job.seed,
-    }
-    return ProjectConfig.model_validate(content | {"gates": [{"kind": "goldens"}]})
+    return TimmBackbone.model_validate(entry)
 
 
 def augment(job: Job) -> dict[str, str]:
@@ -93,7 +92,7 @@ def learn(job: Job, config: ProjectConfig, folder: Path, features: Path) -> None
     rows = [(split, path, label) for split in SPLITS for path, label in getattr(job, split)]
     samples = [Sample(file_sha256(Path(path)), path, label, path, "default", "", split) for split, path, label in rows]
     write_samples(samples, folder / "samples.csv")
-    write_selected(select_backbone(config.backbone), folder / "backbone.json")  # type: ignore[arg-type]
+    write_selected(select_backbone(backbone(job)), folder / "backbone.json")
     (folder / "out").mkdir()
     kept = KeptFolders(features, folder / "checkpoints")
     train(folder / "samples.csv", Path("/"), folder / "backbone.json", config, kept, folder / "out")

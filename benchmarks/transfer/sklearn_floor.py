@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.transfer.job import Job, Outcome, run_contender
-from benchmarks.transfer.ours import project
+from benchmarks.transfer.ours import backbone
 from pipelines.backbones import load_backbone, select_backbone
 from pipelines.core.preprocess import preprocess
 
@@ -20,16 +20,16 @@ from pipelines.core.preprocess import preprocess
 def contend(job: Job, folder: Path) -> Outcome:
     torch.set_num_threads(job.n_threads)
     started = time.perf_counter()
-    config = project(job, "probe")
-    selected = select_backbone(config.backbone)  # type: ignore[arg-type]
-    backbone = load_backbone(config.backbone, selected).eval()  # type: ignore[arg-type]
+    entry = backbone(job)
+    selected = select_backbone(entry)
+    network = load_backbone(entry, selected).eval()
 
     def features(rows: list[list[str]]) -> object:
         parts = []
         for start in range(0, len(rows), 64):
             batch = preprocess([Path(path).read_bytes() for path, _ in rows[start : start + 64]], selected.preprocess)
             with torch.inference_mode():
-                parts.append(backbone(torch.from_numpy(batch)))
+                parts.append(network(torch.from_numpy(batch)))
         return torch.cat(parts).numpy()
 
     pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=5000))

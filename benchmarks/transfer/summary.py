@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from scipy import stats
 
-PEERS = ("fastai", "timm")
-OURS = ("auto", "probe", "lp_ft")
+from benchmarks.transfer.contenders import OURS, PEERS
 
 
 def summarise(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import sys
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import timm
@@ -28,11 +29,19 @@ WARMUP_EPOCHS = 5
 BATCH_SIZE = 32
 
 
-class Files(torch.utils.data.Dataset):  # type: ignore[type-arg]
+Batches = Iterable[tuple[torch.Tensor, torch.Tensor]]
+
+
+def untransformed(image: Image.Image) -> object:
+    return image
+
+
+class Files(torch.utils.data.Dataset[tuple[object, int]]):
     """What timm's loader wants: an image and its class; the loader sets `transform`."""
 
     def __init__(self, rows: list[list[str]], job: Job) -> None:
-        self.rows, self.job, self.transform = rows, job, None
+        self.rows, self.job = rows, job
+        self.transform: Callable[[Image.Image], object] = untransformed
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -40,7 +49,7 @@ class Files(torch.utils.data.Dataset):  # type: ignore[type-arg]
     def __getitem__(self, index: int) -> tuple[object, int]:
         path, label = self.rows[index]
         image = Image.open(path).convert("L" if self.job.in_channels == 1 else "RGB")
-        return self.transform(image), self.job.labels.index(label)  # type: ignore[misc]
+        return self.transform(image), self.job.labels.index(label)
 
 
 def contend(job: Job, folder: Path) -> Outcome:
@@ -61,11 +70,12 @@ def _model(job: Job) -> torch.nn.Module:
     wrong = [key for key in missing if not key.endswith("num_batches_tracked") and not key.startswith(model.pretrained_cfg["classifier"])]
     if wrong:
         raise SystemExit(f"weights lack {wrong[:5]}")
-    return model
+    prepared: torch.nn.Module = model
+    return prepared
 
 
-def _loader(rows: list[list[str]], job: Job, *, training: bool) -> object:
-    return create_loader(
+def _loader(rows: list[list[str]], job: Job, *, training: bool) -> Batches:
+    loader: Batches = create_loader(
         Files(rows, job),
         input_size=(job.in_channels, job.side_px, job.side_px),
         batch_size=_batch_size(job),
@@ -80,6 +90,7 @@ def _loader(rows: list[list[str]], job: Job, *, training: bool) -> object:
         crop_pct=1.0 if job.in_channels == 1 else 0.875,
         pin_memory=False,
     )
+    return loader
 
 
 def _batch_size(job: Job) -> int:
@@ -95,7 +106,7 @@ def _train(model: torch.nn.Module, job: Job) -> None:
     for epoch in range(N_EPOCHS):
         scheduler.step(epoch)
         model.train()
-        for images, targets in loader:  # type: ignore[attr-defined]
+        for images, targets in loader:
             optimizer.zero_grad()
             loss_of(model(images), targets).backward()
             optimizer.step()
@@ -105,11 +116,11 @@ def _train(model: torch.nn.Module, job: Job) -> None:
     model.load_state_dict(best_state)
 
 
-def _accuracy(model: torch.nn.Module, loader: object) -> float:
+def _accuracy(model: torch.nn.Module, loader: Batches) -> float:
     model.eval()
     hits = n = 0
     with torch.inference_mode():
-        for images, targets in loader:  # type: ignore[attr-defined]
+        for images, targets in loader:
             hits += int((model(images).argmax(dim=1) == targets).sum())
             n += len(targets)
     return hits / n

@@ -99,6 +99,7 @@ def _prepare(backbone: nn.Module, n_classes: int, n_steps: int, recipe: Pretrain
 
 
 def _step(training: _Training, characters: Characters, boxes: Tensor, batch: Tensor) -> float:
+    import torch
     from torch.nn import functional
 
     recipe = training.recipe
@@ -109,7 +110,7 @@ def _step(training: _Training, characters: Characters, boxes: Tensor, batch: Ten
     target = characters.labels[index] + turns * len(characters.names)
     loss = functional.cross_entropy(logits, target, label_smoothing=recipe.label_smoothing)
     training.optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    torch.autograd.backward(loss)
     training.optimizer.step()
     training.schedule.step()
     return float(loss.detach())

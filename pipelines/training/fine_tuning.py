@@ -14,7 +14,7 @@ from pipelines.training.batches import stateless_seed
 from pipelines.training.curve import Epoch
 from pipelines.training.features import embed
 from pipelines.training.flips import Flip, tolerated_flips
-from pipelines.training.gradient import train_from, train_from_random_head, with_new_head
+from pipelines.training.gradient import train_from, with_new_head, without_random_head
 from pipelines.training.linear import train_probe
 from pipelines.training.material import Deadline, Material, Trained
 from pipelines.training.optimization import trainable_groups
@@ -68,7 +68,8 @@ def train_fine_tune(material: Material, method: FineTuneMethod, deadline: Deadli
         DataError: A loss is not finite.
     """
     network = with_new_head(material, material.fresh_backbone(method.drop_path))
-    return train_from_random_head(material, method, network, _flips(material, method.augment.flips), deadline)
+    trained = train_from(material, method, network, _flips(material, method.augment.flips), deadline)
+    return without_random_head(trained, method.kind)
 
 
 def train_gradual(material: Material, method: GradualMethod, deadline: Deadline | None = None) -> Trained:
@@ -94,7 +95,8 @@ def train_gradual(material: Material, method: GradualMethod, deadline: Deadline 
 
     if n_open(method.epochs) < n_groups:
         _LOGGER.warning("gradual: %d epochs open %d of %d blocks; the lowest stay frozen", method.epochs, n_open(method.epochs), n_groups)
-    trained = train_from_random_head(material, method, network, _flips(material, method.augment.flips), deadline, n_open)
+    trained = train_from(material, method, network, _flips(material, method.augment.flips), deadline, n_open)
+    without_random_head(trained, method.kind)
     return replace(trained, record=trained.record | {"blocks": n_groups, "blocks_opened": n_open(method.epochs)})
 
 
@@ -122,7 +124,8 @@ def train_scratch(material: Material, method: ScratchMethod, deadline: Deadline 
     with seeded_layers(stateless_seed("scratch", material.config.seed), "cpu"):
         backbone = build_with_drop_path(material.selected.spec, method.drop_path)
     network = with_new_head(material, backbone.to(material.config.device))
-    return train_from_random_head(material, method, network, _flips(material, method.augment.flips), deadline)
+    trained = train_from(material, method, network, _flips(material, method.augment.flips), deadline)
+    return without_random_head(trained, method.kind)
 
 
 def blocks_open(epoch: int, epochs_per_block: int) -> int:

@@ -62,28 +62,20 @@ def train_from(
     return Trained(network, _record(plan, fitted, after), {method.kind: seconds})
 
 
-def train_from_random_head(
-    material: Material,
-    method: GradientMethod,
-    network: nn.Sequential,
-    flips: Flips,
-    deadline: Deadline | None,
-    n_open: Callable[[int], int] | None = None,
-) -> Trained:
-    """`train_from` for a start that must not ship.
+def without_random_head(trained: Trained, method_name: str) -> Trained:
+    """The same, where training began with a random head, which must not ship for want of time.
 
     Raises:
-        ConfigurationError: Time ran out before one epoch was done.
+        ConfigurationError: Time ran out before one epoch was better than the start.
     """
-    trained = train_from(material, method, network, flips, deadline, n_open)
     if trained.record["cut_by_budget"] is not None and trained.record["best_epoch"] == 0:
         raise ConfigurationError(
-            got=f"a time budget that ended before method {method.kind} was better than the random head it begins with.",
+            got=f"a time budget that ended before method {method_name} was better than the random head it begins with.",
             allowed="time for one whole epoch at least.",
             next_step="raise budget_minutes, or use lp_ft, which begins with a fitted head.",
         )
     if trained.record["best_epoch"] == 0:
-        _LOGGER.warning("%s: no epoch was better on validation than the random start, which is kept", method.kind)
+        _LOGGER.warning("%s: no epoch was better on validation than the random start, which is kept", method_name)
     return trained
 
 

@@ -97,13 +97,12 @@ class Runtime:
         """
         import torch
 
-        # mypy: torch's stubs of `Module.to` know no call with a memory format and a device.
-        prepared: nn.Module = network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        prepared = network.to(self.device).to(memory_format=torch.channels_last)
         if self.accelerator is not None:
             self.accelerator.free_memory()  # it keeps every network that it ever prepared
             prepared = self.accelerator.prepare_model(_with_shared_batch_norm(network, self.device))
         # Last, as accelerate and torch advise: the compiler then cuts the graph where gradients are exchanged.
-        return torch.compile(prepared) if self.compiles else prepared  # type: ignore[return-value]
+        return torch.compile(prepared) if self.compiles else prepared  # type: ignore[return-value]  # torch types it as a function
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Computes what is in it in `precision`, where torch holds that to be safe; not for backward. Weights are float32 always."""
@@ -124,8 +123,10 @@ class Runtime:
         Args:
             loss: This process's share of the global loss: the sum over its samples, divided by the number of samples of the *global* batch.
         """
+        import torch
+
         if self.accelerator is None:
-            loss.backward()  # type: ignore[no-untyped-call]  # torch 2.15 leaves it untyped
+            torch.autograd.backward(loss)
         else:
             # Distributed data parallel takes the mean over processes, whatever their numbers of samples: the factor makes it a sum.
             self.accelerator.backward(loss * self.n_processes)

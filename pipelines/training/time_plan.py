@@ -190,9 +190,11 @@ def _forward(network: nn.Module, batch: torch.Tensor) -> torch.Tensor:
 
 
 def _backward(network: nn.Module, batch: torch.Tensor, runtime: Runtime) -> torch.Tensor:
+    import torch
+
     with runtime.autocast():
         result: torch.Tensor = network(batch).sum()
-    result.backward()  # type: ignore[no-untyped-call]  # torch 2.15 leaves it untyped
+    torch.autograd.backward(result)
     return result.detach()
 
 

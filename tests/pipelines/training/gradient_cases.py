@@ -117,6 +117,20 @@ def plan(folder: Path, method: FineTuneMethod | None = None, model: nn.Sequentia
     return dataclasses.replace(whole, **changes)
 
 
+class Limit:
+    """A deadline that is over after so many looks at it."""
+
+    seconds = 1.0
+
+    def __init__(self, n_looks: int) -> None:
+        self.left = n_looks
+
+    @property
+    def is_over(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
 def small_material(weights: Path, digits: Path, folder: Path, method: dict[str, object], **changes: object) -> Material:
     """40 real digits for training and 40 for validation, and an untrained tiny ResNet for a pretrained backbone."""
     whole = tiny_config(weights, method=method, **({"compute": {"precision": "fp32"}} | changes))

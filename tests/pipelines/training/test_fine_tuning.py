@@ -19,7 +19,7 @@ from pipelines.training.linear import train_probe
 from pipelines.training.material import Deadline, Material, Trained
 from pipelines.training.optimization import trainable_groups
 from pipelines.training.validation import measure
-from tests.pipelines.training.gradient_cases import copied, same, small_material
+from tests.pipelines.training.gradient_cases import Limit, copied, same, small_material
 
 TRAINERS: dict[str, Any] = {"lp_ft": train_lp_ft, "fine_tune": train_fine_tune, "gradual": train_gradual, "scratch": train_scratch}
 
@@ -183,18 +183,6 @@ def test_scratch_depends_on_the_seed_and_trains_everything(material: Any) -> Non
 def test_scratch_has_no_probe_to_ask_about_flips(material: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"flips: auto for scratch, which has no probe.*name the directions"):
         run(material(section("scratch", augment={"policy": "none", "flips": "auto"})))
-
-
-class Limit:
-    seconds = 1.0
-
-    def __init__(self, n_looks: int) -> None:
-        self.left = n_looks
-
-    @property
-    def is_over(self) -> bool:
-        self.left -= 1
-        return self.left < 0
 
 
 def test_lp_ft_without_time_is_the_probe_and_says_where_it_was_cut(material: Any) -> None:

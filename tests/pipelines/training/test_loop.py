@@ -27,6 +27,7 @@ from tests.conftest import ROOT
 from tests.pipelines.training.gradient_cases import (
     EVERYTHING,
     Arrays,
+    Limit,
     StoppedError,
     config,
     copied,
@@ -38,20 +39,6 @@ from tests.pipelines.training.gradient_cases import (
 )
 
 N_STEPS = 4  # of an epoch: 20 samples, 6 at a time
-
-
-class Limit:
-    """A deadline that is over after so many looks at it."""
-
-    seconds = 1.0
-
-    def __init__(self, n_looks: int) -> None:
-        self.left = n_looks
-
-    @property
-    def is_over(self) -> bool:
-        self.left -= 1
-        return self.left < 0
 
 
 @pytest.fixture
