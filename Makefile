@@ -1,4 +1,4 @@
-# Each target does all of its own set-up on a fresh machine: Python 3.11 or 3.12 with venv, git, and a package index.
+# Each target but bench-gpu does its own set-up on a fresh machine: Python 3.11 or 3.12 with venv, git, and a package index.
 SHELL := /bin/bash -e -o pipefail
 PYTHON ?= python3
 BIN := .venv/bin
@@ -32,13 +32,13 @@ types: $(INSTALLED)
 contracts: $(INSTALLED)
 	$(BIN)/lint-imports
 
-bench: $(INSTALLED)  ## every benchmark; results in benchmarks/results/
+bench: $(INSTALLED)  ## every benchmark that needs no other data; results in benchmarks/results/
 	$(BIN)/python -m benchmarks
 
-bench-peers: $(PEERS)  ## fine-tuning beside fastai and a plain timm loop, which get an environment of their own
+bench-peers: $(PEERS)  ## training beside fastai and a plain timm loop, which get an environment of their own; needs ../shared
 	$(BIN)/python -m benchmarks.transfer
 
-bench-gpu:  ## fine-tuning images/s on a GPU; needs torch, timm, pydantic and scipy, nothing of Regraft installed
+bench-gpu:  ## fine-tuning images/s on a GPU; needs torch, timm, pydantic, scipy and pandas, nothing of Regraft installed
 	$(PYTHON) -m benchmarks.gpu_fine_tune $(BENCH_ARGS)
 
 $(PEERS): $(INSTALLED) benchmarks/transfer/peers-requirements.txt

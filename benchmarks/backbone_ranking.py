@@ -29,7 +29,7 @@ from pipelines.config import AugmentSection, LpFtMethod, ProjectConfig, TimmBack
 from pipelines.core.bundle import file_sha256
 from pipelines.dataset import Sample, Split, read_samples, write_samples
 from pipelines.progress import silent
-from pipelines.training.features import embed
+from pipelines.training.embedding import embed
 from pipelines.training.gathering import material_for
 from pipelines.training.inputs import SampleInputs
 from pipelines.training.linear import train_probe

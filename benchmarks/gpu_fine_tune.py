@@ -1,6 +1,6 @@
 """Fine-tuning images/s on a GPU beside a plain timm loop on the same card: `make bench-gpu`.
 
-Needs torch, timm, pydantic and scipy and this folder; nothing of Regraft is installed. For each network, alternating in one run:
+Needs torch, timm, pydantic, scipy and pandas and this folder; nothing of Regraft is installed. For each network, alternating in one run:
 
     plain            timm's model, float32, cross entropy, AdamW: what its documentation begins with, synthetic tensors
     plain_bf16       the same under bfloat16 autocast

@@ -29,15 +29,15 @@ def describe(command: str) -> dict[str, object]:
     }
 
 
-def write_results(name: str, command: str, rows: Sequence[Mapping[str, object]]) -> Path:
-    """Writes `results/NAME.csv` and, beside it, `results/NAME.json` with the machine."""
+def write_results(name: str, command: str, rows: Sequence[Mapping[str, object]], about: Mapping[str, object] | None = None) -> Path:
+    """Writes `results/NAME.csv` and, beside it, `results/NAME.json` with the machine and what else is to be said."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.csv"
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    path.with_suffix(".json").write_text(json.dumps(describe(command), indent=2) + "\n")
+    path.with_suffix(".json").write_text(json.dumps(describe(command) | dict(about or {}), indent=2) + "\n")
     return path
 
 

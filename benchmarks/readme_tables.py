@@ -62,6 +62,48 @@ def _cell(values: list[float]) -> str:
     return f"{100 * statistics.median(values):.1f} ({100 * min(values):.1f} to {100 * max(values):.1f})"
 
 
+def transfer() -> str:
+    """Method `auto` beside its peers, a row for each dataset and number of labels."""
+    medians: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for row in _rows("transfer"):
+        medians[row["dataset"], row["labels_per_class"], row["contender"]].append(float(row["accuracy"]))
+    names = ("auto", "fastai", "timm", "sklearn")
+    lines = [
+        "| images | labels a class | `auto` | fastai `fine_tune` | timm loop | scikit-learn probe | `auto` minus the better peer | time |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in _rows("transfer_summary"):
+        if row["method"] != "auto":
+            continue
+        cells = [f"{100 * statistics.median(medians[row['dataset'], row['labels_per_class'], name]):.1f}" for name in names]
+        low, high = (100 * float(row[f"difference_{end}"]) for end in ("low", "high"))
+        difference = f"{100 * float(row['difference_mean']):+.1f} ({low:+.1f} to {high:+.1f})"
+        share = f"{100 * float(row['time_share_of_best_peer']):.0f} %"
+        lines.append(f"| {row['dataset']} | {row['labels_per_class']} | {' | '.join(cells)} | {difference} | {share} |")
+    n_seeds = len(medians[row["dataset"], row["labels_per_class"], "auto"])
+    return "\n".join(lines) + (
+        f"\n\nTest accuracy in %, median of {n_seeds} seeds; mean paired difference in points with its 95 % interval; time to train as a"
+        f" share of the better peer's. {_machine('transfer')}."
+    )
+
+
+def repeating() -> str:
+    """What a retraining with a few new samples costs, and reading files."""
+    lines = ["| what | measured | aim |", "|---|---|---|"]
+    for row in _rows("retrain_cost"):
+        share = f"{100 * float(row['share']):.0f} % ({100 * float(row['share_min']):.0f} to {100 * float(row['share_max']):.0f})"
+        seconds = f"{float(row['first_seconds']):.1f} s, then {float(row['second_seconds']):.1f} s"
+        lines.append(f"| `{row['method']}` again after 1 % new samples, share of the first training: {seconds} | {share} | 10 % |")
+    for row in _rows("features_per_second"):
+        if row["unit"] == "share_of_bare":
+            share = f"{100 * float(row['median']):.0f} % ({100 * float(row['min']):.0f} to {100 * float(row['max']):.0f})"
+            lines.append(f"| features from files, {row['network']}, {row['photos']}, share of the bare forward pass | {share} | 95 % |")
+    mean = next(row for row in _rows("backbone_ranking_tau") if row["dataset"] == "mean")
+    for name, title in (("log_me", "LogME"), ("h_score", "H-score"), ("combined", "both")):
+        lines.append(f"| weighted Kendall tau of {title} with fine-tuned accuracy, five backbones | {float(mean[f'tau_{name}']):.2f} | |")
+    return "\n".join(lines) + f"\n\nMedians (minimum to maximum); the Kendall taus are means over the draws. {_machine('retrain_cost')}."
+
+
 def costs() -> str:
     """What the commands and the demo cost."""
     seconds = {row["what"]: row for row in _rows("overhead")}
@@ -88,7 +130,12 @@ def _spread(row: dict[str, str]) -> str:
     return f"{float(row['median']):.1f} s ({float(row['min']):.1f} to {float(row['max']):.1f})"
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"demo_output": demo_output, "backbone_transfer": backbone_transfer, "costs": costs}
+BLOCKS: dict[str, Callable[[], str]] = {
+    "demo_output": demo_output,
+    "transfer": transfer,
+    "backbone_transfer": backbone_transfer,
+    "costs": costs,
+}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from flows.session import Session
 from pipelines.config import BestOfBackbones, ShippedBackbone, SingleBackbone, TimmBackbone
+from pipelines.config.load import absolute_entry
 from pipelines.core.errors import ConfigurationError, RegraftError
 from pipelines.progress import Progress
 
@@ -58,7 +59,7 @@ def rank_backbones(
     found, left_out = _in_folder(folder) if folder else ([], {})
     backbone = session.config.backbone
     configured = list(backbone.candidates) if isinstance(backbone, BestOfBackbones) else [backbone]
-    others = [*map(parse_candidate, given), *found]
+    others = [*(parse_candidate(text, session.workspace.root) for text in given), *found]
     if others or not isinstance(backbone, BestOfBackbones):
         others += _shipped()
     chosen = _without_doubles([*configured, *others])
@@ -90,8 +91,12 @@ def _select(session: Session, section: BestOfBackbones, progress: Progress) -> d
     return {**content, "candidates": rows}
 
 
-def parse_candidate(text: str) -> SingleBackbone:
+def parse_candidate(text: str, workspace: Path) -> SingleBackbone:
     """A candidate of the command line.
+
+    Args:
+        text: The name of a shipped backbone, a file relative to the current folder, or a mapping as in a conf file.
+        workspace: What `weights` of a mapping is relative to, as in the conf file.
 
     Raises:
         ConfigurationError: It is none.
@@ -105,7 +110,7 @@ def parse_candidate(text: str) -> SingleBackbone:
         return ShippedBackbone(kind="shipped", name=text)
     adapter: TypeAdapter[SingleBackbone] = TypeAdapter(SingleBackbone)
     try:
-        return adapter.validate_python(yaml.safe_load(text))
+        return absolute_entry(adapter.validate_python(yaml.safe_load(text)), workspace)
     except (yaml.YAMLError, ValidationError) as error:
         raise ConfigurationError(
             got=f"--candidate {text}: {_first_problem(error)}.",
@@ -121,18 +126,18 @@ def described_weights(weights: Path) -> TimmBackbone:
     `model_args` of the JSON file are the constructor's, and `input_size` tells the number of channels.
 
     Raises:
-        ConfigurationError: Neither names an architecture of timm, or the JSON file is none or says what cannot be.
+        ConfigurationError: Neither names an architecture, or the JSON file is none or says what cannot be.
     """
-    import timm
+    from pipelines.core.backbones import is_architecture
 
     content = _sidecar(weights.with_suffix(".json"))
     named = [arch for arch in (content.arch, content.architecture) if arch is not None]
-    name = next((name for name in (*named, weights.name.split(".")[0]) if timm.is_model(name)), None)
+    name = next((name for name in (*named, weights.name.split(".")[0]) if is_architecture(name)), None)
     if name is None or (named and name not in named):
         raise ConfigurationError(
-            got=f"{weights.name}, whose architecture is not known: {', '.join(named) or 'nothing'} is no name of timm.",
+            got=f"{weights.name}, whose architecture is not known: {', '.join(named) or 'nothing'} is no name of an architecture.",
             allowed="`arch` in the JSON file beside it, or a file name that begins with the architecture and a dot.",
-            next_step=f"say it: --candidate '{{kind: timm, name: ARCHITECTURE, weights: {weights.name}}}'.",
+            next_step=f"say it: --candidate '{{kind: timm, name: ARCHITECTURE, weights: {weights}}}'.",
         )
     channels = content.input_size[0]
     try:
@@ -195,7 +200,9 @@ def _shipped() -> list[SingleBackbone]:
 
 
 def _without_doubles(entries: Sequence[SingleBackbone]) -> list[SingleBackbone]:
-    return [entry for place, entry in enumerate(entries) if entry not in entries[:place]]
+    # The conf file states the sha256 of its entry; a file that was found has it in the JSON file beside it.
+    plain = [entry.model_copy(update={"sha256": None}) if isinstance(entry, TimmBackbone) else entry for entry in entries]
+    return [entry for place, entry in enumerate(entries) if plain[place] not in plain[:place]]
 
 
 def _first_problem(error: Exception) -> str:

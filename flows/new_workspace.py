@@ -74,7 +74,7 @@ def init_workspace(
     staging = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
         samples = import_samples(source.expanduser(), staging / "data", labels_per_sample)
-        expectation = "One minute per thousand small images on two cores; the report says which accuracy to expect."
+        expectation = "A minute per thousand small images on two cores, at most 10 of them training; the report says which accuracy."
         defaults = ConfDefaults(expectation, labels_per_sample=labels_per_sample)
         conf = render_conf(project, task, list(samples.n_samples), samples.n_all, defaults)
         dataset = start_history(staging, project, conf, remote or root.parent / f"{root.name}-dvc-remote")

@@ -31,7 +31,6 @@ class ConfDefaults:
     margin: float = 0.03
     backbone: Mapping[str, Any] = field(default_factory=lambda: {"kind": "shipped", "name": "omniglot_resnet"})
     split: Mapping[str, float] = field(default_factory=lambda: {"train": 0.6, "validation": 0.15, "test": 0.25})
-    epochs: int = 12
     port: int = 3000
     sample_raw_frac: float = 0.0
     window: int = 1_000

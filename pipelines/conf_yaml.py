@@ -60,7 +60,7 @@ def apply_override(content: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise ConfigurationError(
-            got=f"--set {override}.", allowed="--set a.b=c, for example --set method.epochs=5.", next_step="correct the option."
+            got=f"--set {override}.", allowed="--set a.b=c, for example --set method.budget_minutes=5.", next_step="correct the option."
         )
     *parents, last = (part.strip() for part in key.split("."))
     _refuse_gates((*parents, last)[0], override)

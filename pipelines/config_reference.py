@@ -6,8 +6,12 @@ python -m pipelines.config_reference > docs/guides/configuration.md
 from __future__ import annotations
 
 import inspect
+import json
 import re
-from typing import Any, get_args
+from collections.abc import Sequence
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -18,7 +22,7 @@ _HEADER = """# Configuration
 
 One YAML file in `conf/`. Unknown keys, missing keys, keys given twice and values out of range are errors, all reported at once. Any key but
 `gates` can be replaced for one run with `--set a.b=c`, which passes the same checks; gates are changed in the file, where git sees it.
-This page is made from the models in `pipelines/config/`.
+`null` means: nothing. This page is made from the models in `pipelines/config/`.
 """
 
 
@@ -71,29 +75,43 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True, validated_data={})
-    return "see below" if isinstance(value, BaseModel) else f"`{value}`"
+    if isinstance(value, BaseModel):
+        return "see below"
+    return f"`{value if isinstance(value, str) else json.dumps(value, default=str)}`"
 
 
 def _allowed(field: FieldInfo) -> str:
-    choices = get_args(field.annotation) if str(field.annotation).startswith("typing.Literal") else ()
-    if choices:
-        return ", ".join(f"`{choice}`" for choice in choices)
-    limits = [f"{sign} {getattr(item, name)}" for item in field.metadata for name, sign in _LIMITS if getattr(item, name, None) is not None]
-    return f"{_type_name(field.annotation)}{' ' if limits else ''}{', '.join(limits)}"
+    annotation, limits, is_optional = _unwrapped(field.annotation, field.metadata)
+    shown = ", ".join(f"{sign} {getattr(limit, name)}" for limit in limits for name, sign in _LIMITS if hasattr(limit, name))
+    return f"{_type_name(annotation)}{' ' if shown else ''}{shown}{', or `null`' if is_optional else ''}"
 
 
 _LIMITS = (("ge", "≥"), ("gt", ">"), ("le", "≤"), ("lt", "<"), ("min_length", "at least"))
 
 
+def _unwrapped(annotation: Any, limits: Sequence[Any]) -> tuple[Any, list[Any], bool]:
+    """The type itself, its limits, and whether null is allowed too."""
+    if get_origin(annotation) is Annotated:
+        inner, *given = get_args(annotation)
+        own = [limit for item in given for limit in (item.metadata if isinstance(item, FieldInfo) else [item])]
+        return _unwrapped(inner, [*limits, *own])
+    parts = [part for part in get_args(annotation) if part is not NoneType]
+    if NoneType in get_args(annotation) and len(parts) == 1:
+        inner, found, _ = _unwrapped(parts[0], limits)
+        return inner, found, True
+    return annotation, list(limits), False
+
+
 def _type_name(annotation: Any) -> str:
     if _models(annotation):
         return "section" if len(_models(annotation)) == 1 else "one of the kinds below"
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        item = get_args(annotation)[0]
+        return f"list of {_type_name(item)}" if get_origin(item) is Literal else "list"
     names = {int: "integer", float: "number", str: "text", bool: "true or false"}
-    if annotation in names:
-        return names[annotation]
-    text = str(annotation)
-    plain = "list" if text.startswith("tuple") else "mapping" if text.startswith("dict") else "path" if "Path" in text else "text"
-    return f"{plain} or nothing" if "None" in text else plain
+    return names.get(annotation) or ("mapping" if get_origin(annotation) is dict else "path" if annotation is Path else "text")
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

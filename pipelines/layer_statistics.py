@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 _BATCH_SIZE = 16
 # Channels that never vary divide by nothing: pruned or dead, they say nothing of the images.
 _DEAD_FRAC = 1e-3
+# The misfit of a layer that stored no variance at all: a finite number, since it is written as JSON.
+NO_STATISTICS = 1e9
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ def _has_statistics(module: Any) -> bool:
 def _fit(name: str, moments: Tensor, layer: Any) -> LayerFit:
     mean, stored_mean, stored = moments[0], layer.running_mean.double(), layer.running_var.double()
     alive = stored > _DEAD_FRAC * stored.median()
+    if not bool(alive.any()):
+        return LayerFit(name, NO_STATISTICS, NO_STATISTICS)
     variance = (moments[1] - mean.square()).clamp(min=1e-12)[alive] / stored[alive]
     shift = (mean - stored_mean)[alive].square() / stored[alive]
     divergence = 0.5 * (variance + shift - 1 - variance.log())

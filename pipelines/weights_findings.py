@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 from pydantic import JsonValue
 
 Check = Literal["normalisation", "channel order", "layers", "padding", "knowledge", "preprocessing"]
-
-_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,8 +53,3 @@ class WeightsSanity:
         rows: list[JsonValue] = [asdict(comparison) for comparison in self.comparisons]
         findings: list[JsonValue] = [asdict(finding) for finding in self.findings]
         return {"n_images": self.n_images, "comparisons": rows, "findings": findings}
-
-    def warn(self) -> None:
-        """One line of the log for each finding."""
-        for finding in self.findings:
-            _LOGGER.warning("The backbone's %s: %s Next: %s", finding.check, finding.got, finding.next_step)

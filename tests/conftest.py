@@ -7,6 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# An example's first import or compilation takes longer than its repetition, which Hypothesis would call flaky.
+settings.register_profile("regraft", deadline=None, derandomize=True)
+settings.load_profile("regraft")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"

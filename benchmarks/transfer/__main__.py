@@ -8,12 +8,13 @@ files. The budget of `auto` is 15 % of the time that the faster peer took on tha
 from __future__ import annotations
 
 import argparse
+import csv
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.machine import write_results
-from benchmarks.transfer.contenders import OURS, PEERS, Contender, contenders
+from benchmarks.machine import RESULTS, write_results
+from benchmarks.transfer.contenders import OURS, PEERS, Contender, contenders, peers_versions
 from benchmarks.transfer.job import Job, Outcome
 from benchmarks.transfer.summary import summarise
 from benchmarks.transfer.tasks import DATASETS, ROOT, Dataset, Rows, draw
@@ -26,18 +27,17 @@ Results = list[dict[str, object]]
 
 def main() -> None:
     options = _options()
-    rows: Results = []
+    rows = _others(options) if options.add else []
+    about = {"peers_versions": peers_versions(options.peers)}
     with contenders(options.peers) as everyone:
         for dataset in DATASETS:
-            if options.only and dataset.name not in options.only:
-                continue
             with tempfile.TemporaryDirectory() as folder:
-                files = dataset.rows(Path(folder))
-                for labels_per_class in dataset.labels_per_class:
-                    if not options.labels or labels_per_class in options.labels:
-                        rows += _measure(dataset, files, labels_per_class, options.seeds, everyone)
-                        write_results(options.name, COMMAND, rows)
-                        write_results(f"{options.name}_summary", COMMAND, summarise(rows))
+                wanted = [number for number in dataset.labels_per_class if _is_wanted(dataset.name, number, options)]
+                files = dataset.rows(Path(folder)) if wanted else []
+                for labels_per_class in wanted:
+                    rows += _measure(dataset, files, labels_per_class, options.seeds, everyone)
+                    write_results(options.name, COMMAND, rows, about)
+                    write_results(f"{options.name}_summary", COMMAND, summarise(rows), about)
 
 
 def _options() -> argparse.Namespace:
@@ -47,9 +47,19 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--only", nargs="*", help="Names of datasets.")
     parser.add_argument("--labels", type=int, nargs="*", help="Labels a class.")
+    parser.add_argument("--add", action="store_true", help="Keeps the cells that the result file has and that are not measured now.")
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
     parser.add_argument("--name", default="transfer")
     return parser.parse_args()
+
+
+def _others(options: argparse.Namespace) -> Results:
+    with (RESULTS / f"{options.name}.csv").open(newline="") as file:
+        return [dict(row) for row in csv.DictReader(file) if not _is_wanted(row["dataset"], int(row["labels_per_class"]), options)]
+
+
+def _is_wanted(dataset: str, labels_per_class: int, options: argparse.Namespace) -> bool:
+    return (not options.only or dataset in options.only) and (not options.labels or labels_per_class in options.labels)
 
 
 def _measure(dataset: Dataset, files: Rows, labels_per_class: int, n_seeds: int, everyone: Mapping[str, Contender]) -> Results:

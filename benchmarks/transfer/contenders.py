@@ -40,6 +40,14 @@ class Contender:
             return Outcome(**json.loads(path.with_suffix(".outcome.json").read_text()))
 
 
+def peers_versions(peers_python: Path) -> dict[str, str]:
+    """Of the packages in the peers' environment."""
+    program = (
+        "import importlib.metadata as m, json; print(json.dumps({n: m.version(n) for n in ('fastai', 'timm', 'torch', 'torchvision')}))"
+    )
+    return dict(json.loads(subprocess.run([str(peers_python), "-c", program], check=True, capture_output=True).stdout))
+
+
 @contextmanager
 def contenders(peers_python: Path) -> Iterator[Mapping[str, Contender]]:
     """All contenders by name."""

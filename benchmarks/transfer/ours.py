@@ -25,7 +25,7 @@ from pipelines.core.backbones import build_backbone
 from pipelines.core.bundle import file_sha256
 from pipelines.core.heads import build_head
 from pipelines.dataset import Sample, Split, read_samples, write_samples
-from pipelines.training.features import embed
+from pipelines.training.embedding import embed
 from pipelines.training.inputs import SampleInputs
 from pipelines.training.train import KeptFolders, train
 

@@ -1,4 +1,7 @@
-"""What training may use of the machine. None of it changes what is trained, up to rounding."""
+"""What training may use of the machine. None of it changes what is trained, up to rounding.
+
+Where batch norm is live (`freeze_batch_norm: false`), micro_batch_size and, on the CPU, processes change its statistics.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,12 @@ class ComputeSection(Section):
     """What training may use of the machine; serving is always float32.
 
     Attributes:
-        precision: `bf16` computes in bfloat16 where that loses nothing, weights stay float32; `auto` takes it where the processor has
-            it and a comparison with float32 on training samples passes; `fp32` never.
-        micro_batch_size: Samples that go through the network at once; nothing: found by trying, and halved when memory runs out.
+        precision: `bf16` computes in bfloat16 where torch holds that to be safe, weights stay float32; `auto` takes it where the
+            processor has it and a comparison with float32 on training samples passes; `fp32` never.
+        micro_batch_size: Samples that go through the network at once; null: on a GPU found by trying, on the CPU
+            the whole batch; halved when memory runs out in a single process.
         n_workers: Threads that read and decode; nothing: one for each core.
-        compile: torch.compile of the network; worth its minute on a GPU.
+        compile: torch.compile of the network; worth its time on a GPU.
         processes: More than 1 starts `launch`: one process for each GPU.
         launch: The command in front of `-m pipelines.training.job`; `{processes}` is replaced.
     """

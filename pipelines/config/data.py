@@ -33,7 +33,12 @@ class DataSection(Section):
 
 
 class SplitSection(Section):
-    """Shares of the splits. A sample's split is a hash of its group or content with `salt`, so it never moves."""
+    """Shares of the splits. A sample's split is a hash of its group or content with `salt`, so it never moves.
+
+    Attributes:
+        train, validation, test: Shares that sum to 1.
+        salt: Another one is another split of the same data.
+    """
 
     train: Annotated[float, Field(gt=0, lt=1)] = 0.6
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.15

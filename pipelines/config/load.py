@@ -47,11 +47,12 @@ def _with_absolute_weights(config: ProjectConfig, path: Path) -> ProjectConfig:
 
 def _absolute(backbone: Backbone, workspace: Path) -> Backbone:
     if isinstance(backbone, BestOfBackbones):
-        return backbone.model_copy(update={"candidates": tuple(_absolute_entry(entry, workspace) for entry in backbone.candidates)})
-    return _absolute_entry(backbone, workspace)
+        return backbone.model_copy(update={"candidates": tuple(absolute_entry(entry, workspace) for entry in backbone.candidates)})
+    return absolute_entry(backbone, workspace)
 
 
-def _absolute_entry(entry: SingleBackbone, workspace: Path) -> SingleBackbone:
+def absolute_entry(entry: SingleBackbone, workspace: Path) -> SingleBackbone:
+    """The entry with the path of its weights absolute."""
     if isinstance(entry, ShippedBackbone) or entry.weights is None:
         return entry
     return entry.model_copy(update={"weights": workspace / entry.weights.expanduser()})

@@ -64,6 +64,9 @@ class Recipe(Section):
         learning_rate: Peak, of the head; each block below has `layer_decay` times that of the one above.
         weight_decay: AdamW's; norms and biases are spared.
         warmup_frac: Share of the steps in which the rate rises to its peak; a cosine then takes it to 0.
+        epochs: At most.
+        label_smoothing: Share of a label's probability that is spread over all of them.
+        max_gradient_norm: Longer gradients are scaled down to it.
         class_weights: `balanced` counts each class as much as any other in the loss.
         dropout: Before the head.
         drop_path: Stochastic depth of the last block, rising from 0 (Huang et al. 2016, https://arxiv.org/abs/1603.09382); an error

@@ -10,7 +10,13 @@ from pipelines.config.section import Fraction, Section
 
 
 class BundleSection(Section):
-    """What the bundle carries besides the model."""
+    """What the bundle carries besides the model.
+
+    Attributes:
+        n_goldens: Test samples whose answers are stored and must be reproduced.
+        n_compact_embedding: Numbers that an embedding is cut down to in the request log and the drift reference.
+        max_reference_samples: Test samples that drift is measured against.
+    """
 
     n_goldens: Annotated[int, Field(ge=4, le=256)] = 16
     n_compact_embedding: Annotated[int, Field(ge=2, le=128)] = 32
@@ -21,6 +27,9 @@ class ServingSection(Section):
     """The endpoint.
 
     Attributes:
+        host: Address to listen at.
+        port: TCP port to listen at.
+        timeout_seconds: A request that takes longer is answered with an error.
         max_request_mb: Larger requests are answered with 413.
         max_images_per_request: More are answered with 413.
         sample_raw_frac: Share of inputs whose raw bytes are kept, so that feedback can become training data. 0 keeps none.
@@ -43,6 +52,7 @@ class MonitorSection(Section):
         min_window: Fewer is `insufficient_data`.
         false_alarm_rate: Chance that a window of unchanged traffic is called drift, over all signals together.
         n_permutations: Of the embedding test; at least 10 / false_alarm_rate.
+        seed: Of those permutations.
     """
 
     window: Annotated[int, Field(ge=20)] = 1_000
@@ -61,7 +71,12 @@ class MonitorSection(Section):
 
 
 class TriggerSection(Section):
-    """When drift may start a retraining: only with something to learn from, and not again and again."""
+    """When drift may start a retraining: only with something to learn from, and not again and again.
+
+    Attributes:
+        min_new_labels: Labels that came in since the champion's dataset version.
+        cooldown_minutes: Between two retrainings, whatever became of the first.
+    """
 
     min_new_labels: Annotated[int, Field(ge=1)] = 50
     cooldown_minutes: Annotated[float, Field(ge=0)] = 60

@@ -32,6 +32,7 @@ class ProjectConfig(Section):
 
     Attributes:
         project: Name of the model in git tags, events and the endpoint.
+        task: What a sample is.
         labels: All allowed labels, in the order of the model's outputs.
         labels_per_sample: `many`: a sample has any number of the labels, written with | between them (`cat|dog`), or none.
         device: Where training runs; a missing GPU is an error, never a silent change to the CPU.

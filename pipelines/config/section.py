@@ -13,4 +13,4 @@ Positive = Annotated[float, Field(gt=0)]
 class Section(BaseModel):
     """A mapping of the conf file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -46,11 +46,11 @@ class ImagePreprocess(BaseModel):
         height_px, width_px: Size of the network's input.
         fit: `squash` resizes both sides to the target; `crop` resizes the short side to target / crop_frac, then crops the centre.
         crop_frac: Share of the resized image that the centre crop keeps, in (0, 1].
-        interpolation: PIL's filter. PIL against tensor resizing alone costs a ResNet-18 0.8 points, so it is part of the spec.
+        interpolation: PIL's filter. PIL's and torch's differ, which changes accuracy, so it is part of the spec.
         mean, std: Per channel, of values scaled to [0, 1].
         max_pixels: Images with more pixels are refused before they are decoded.
         jpeg_draft: Large JPEGs are decoded at 1/2, 1/4 or 1/8 of their size, at no less than twice the size that they are then resized
-            to: several times faster, and a little other pixels. It changes nothing for photos of less than four times that size.
+            to: faster, and a little other pixels. It changes nothing for photos of less than four times that size.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -194,7 +194,7 @@ def normalise(pixels: NDArray[np.uint8], spec: ImagePreprocess, out: NDArray[np.
         float32 [h, w, c].
     """
     values = np.empty(pixels.shape, np.float32) if out is None else out
-    # In rows of w * c values: NumPy is ten times slower when the inner loop is over 3 channels.
+    # In rows of w * c values: NumPy is far slower when the inner loop is over 3 channels.
     rows = values.reshape(spec.height_px, -1, copy=False)
     np.divide(pixels.reshape(rows.shape), np.float32(255), out=rows, dtype=np.float32)
     rows -= np.tile(np.asarray(spec.mean, np.float32), spec.width_px)

@@ -19,7 +19,7 @@ StateDict = Mapping[str, "torch.Tensor"]
 # A state's loss on the validation split: lower is better; NaN counts as infinite.
 Evaluate = Callable[[StateDict], float]
 
-_N_WISE_FT_STEPS = 10
+N_WISE_FT_STEPS = 10
 
 
 class States(Protocol):
@@ -72,7 +72,7 @@ def wise_ft(start: StateDict, end: StateDict, evaluate: Evaluate) -> tuple[State
     Returns:
         The point, and its `alpha`, its `log_loss` and the `path` of all that were measured.
     """
-    points = [(step / _N_WISE_FT_STEPS) for step in range(_N_WISE_FT_STEPS + 1)]
+    points = [(step / N_WISE_FT_STEPS) for step in range(N_WISE_FT_STEPS + 1)]
     losses = [_ordered(evaluate(interpolate(start, end, alpha))) for alpha in points]
     loss, alpha = min(zip(losses, points, strict=True))
     path: list[JsonValue] = [{"alpha": point, "log_loss": _json_number(value)} for point, value in zip(points, losses, strict=True)]

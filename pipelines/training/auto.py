@@ -3,7 +3,7 @@
     prototype, probe            on features that are computed once; the result never ends worse than the probe
     lp_ft (last n blocks)       as `method.fine_tune` says
     lp_ft (all blocks)          where the last blocks alone gained
-    wise_ft                     of the best fine-tuned one, towards its start
+    wise_ft                     of the best fine-tuned one, towards the probe
 
 What is not worth its time is left out with a reason. Which way is kept is decided in `pipelines.training.choice`.
 """
@@ -21,9 +21,9 @@ from pipelines.core.errors import DataError
 from pipelines.training.after import StateDict, wise_ft
 from pipelines.training.auto_record import costs_of, record_of
 from pipelines.training.choice import Choice, choose, nothing_to_gain, paired
-from pipelines.training.features import embed
+from pipelines.training.embedding import embed
 from pipelines.training.fine_tuning import train_lp_ft
-from pipelines.training.linear import frozen_logits, train_probe
+from pipelines.training.linear import train_probe
 from pipelines.training.material import Deadline, Material, Trained
 from pipelines.training.prototype import train_prototype
 from pipelines.training.rungs import AFTER, PROBE, PROTOTYPE, Rung, rungs_of
@@ -88,10 +88,8 @@ class _Search:
 
     def try_frozen(self) -> None:
         """Prototype and probe, whatever they take."""
-        self._attempt(
-            "prototype", PROTOTYPE, lambda material: _frozen(material, train_prototype(material, PrototypeMethod(kind="prototype")))
-        )
-        self._attempt("probe", PROBE, lambda material: _frozen(material, train_probe(material, self.probe)))
+        self._attempt("prototype", PROTOTYPE, lambda material: train_prototype(material, PrototypeMethod(kind="prototype")))
+        self._attempt("probe", PROBE, lambda material: train_probe(material, self.probe))
 
     def climb(self, rung: Rung, below: Rung | None) -> None:
         """Tries a rung unless it is not worth its time, or there is none."""
@@ -170,10 +168,6 @@ def _feature_seconds(material: Material) -> float:
     for inputs in (material.train, material.validation):
         material.features(inputs)
     return time.monotonic() - started
-
-
-def _frozen(material: Material, trained: Trained) -> Trained:
-    return replace(trained, validation_logits=frozen_logits(material, trained.network))
 
 
 def _interpolated(material: Material, start: Trained, end: Trained) -> Trained:

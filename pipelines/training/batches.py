@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -85,7 +86,7 @@ class Batches:
     seed: int
     n_workers: int | None
 
-    @property
+    @cached_property
     def n_steps(self) -> int:
         """Of one epoch."""
         return len(epoch_batches(self.seed, 0, len(self.source), self.batch_size))

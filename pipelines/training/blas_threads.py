@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# 128 MB of float64. Below it the threads of a thin product gain little on idle cores, and where other work shares the cores OpenBLAS's
-# threads spin for each other many times as long as they work.
+# 128 MB of float64. Below it a product is done before other threads have begun, and where other work shares the cores OpenBLAS's threads
+# spin for each other.
 _FEW_VALUES = 16_000_000
 
 

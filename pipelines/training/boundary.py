@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Activations are some 10 to 1,000 kB a sample; what they may take of what is free on the disk.
+# Activations can be larger than the files; what they may take of what is free on the disk.
 _MAX_FREE_FRAC = 0.5
 # What code that was not written to be traced raises when it meets a stand-in instead of a tensor.
 _TRACING_ERRORS = (TypeError, ValueError, AttributeError, RuntimeError, KeyError, IndexError, NotImplementedError, AssertionError)

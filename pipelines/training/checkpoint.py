@@ -20,6 +20,7 @@ from pydantic import JsonValue
 
 from pipelines.core.bundle import file_sha256
 from pipelines.core.errors import IntegrityError
+from pipelines.training.network_tensors import apart
 
 if TYPE_CHECKING:
     import torch
@@ -113,7 +114,7 @@ class CheckpointFolder:
         for abandoned in self.path.glob("partial-*"):
             abandoned.unlink(missing_ok=True)
         partial = self.path / f"partial-{os.getpid()}"
-        safetensors.torch.save_file(_apart(tensors), partial, {"identity": self.identity, "state": json.dumps(dict(state))})
+        safetensors.torch.save_file(apart(tensors), partial, {"identity": self.identity, "state": json.dumps(dict(state))})
         with partial.open("rb") as file:
             os.fsync(file.fileno())
         path = self.path / f"{kind}-{number:09d}-{file_sha256(partial)[:16]}.safetensors"
@@ -144,17 +145,6 @@ def _header(path: Path) -> dict[str, str]:
 
     with safetensors.safe_open(path, framework="pt") as file:
         return file.metadata() or {}
-
-
-def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    # safetensors stores no tensor under two names, and some networks use one in two places.
-    stored: dict[str, torch.Tensor] = {}
-    seen: set[int] = set()
-    for name, tensor in tensors.items():
-        plain = tensor.detach().cpu().contiguous()
-        stored[name] = plain.clone() if plain.data_ptr() in seen else plain
-        seen.add(plain.data_ptr())
-    return stored
 
 
 def _force_to_disk(folder: Path) -> None:

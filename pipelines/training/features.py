@@ -17,7 +17,7 @@ from pipelines.code_digest import code_digest
 from pipelines.config import ProjectConfig
 from pipelines.core.preprocess import ImagePreprocess
 from pipelines.progress import Progress
-from pipelines.training.embedding import batch_size, embed
+from pipelines.training.embedding import batch_size
 from pipelines.training.feature_store import RowStore
 from pipelines.training.inputs import SampleInputs
 from pipelines.training.kept_rows import KeptRows
@@ -25,8 +25,6 @@ from pipelines.training.material import FeatureSource
 
 if TYPE_CHECKING:
     from torch import nn
-
-__all__ = ["cached_features", "embed", "rows_key"]
 
 
 def cached_features(

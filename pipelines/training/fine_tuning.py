@@ -12,7 +12,7 @@ from pipelines.config import FineTuneMethod, GradualMethod, LpFtMethod, ProbeMet
 from pipelines.core.errors import ConfigurationError
 from pipelines.training.batches import stateless_seed
 from pipelines.training.curve import Epoch
-from pipelines.training.features import embed
+from pipelines.training.embedding import embed
 from pipelines.training.flips import Flip, tolerated_flips
 from pipelines.training.gradient import train_from, with_new_head, without_random_head
 from pipelines.training.linear import train_probe

@@ -16,6 +16,7 @@ from pipelines.core.heads import build_head
 from pipelines.training.batches import stateless_seed
 from pipelines.training.curve import best_epoch
 from pipelines.training.finishing import finish
+from pipelines.training.label_counts import refuse_rare_labels
 from pipelines.training.loop import fit
 from pipelines.training.material import Deadline, Material, Trained
 from pipelines.training.optimization import trainable_groups
@@ -104,6 +105,7 @@ def _plan(
     import torch
 
     config = material.config
+    refuse_rare_labels(material.train.targets, config.labels)
     runtime = Runtime.start(config)
     example = torch.from_numpy(material.train.batch(np.arange(min(_N_COMPARED, len(material.train)))))
     network.to(runtime.device)

@@ -6,7 +6,7 @@ Letters for shapes: n samples, b batch, c channels, h height, w width, k labels.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -14,10 +14,11 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.errors import DataError
 from pipelines.core.preprocess import ImagePreprocess, decode_image, image_to_pixels, normalise
 from pipelines.dataset import Sample, read_sample
 
-# Decoding costs more than the forward pass of a small backbone, so what fits is kept: 1.5 GB holds 10,000 images of 224 x 224 x 3 bytes.
+# Every epoch would decode them again. 1.5 GB holds 10,000 images of 224 x 224 x 3 bytes.
 _CACHE_BYTES = 1_500_000_000
 
 
@@ -45,7 +46,7 @@ class BatchSource(Protocol):
 
 @dataclass
 class SampleInputs:
-    """Samples with their labels, decoded when first asked for and kept while they fit into memory.
+    """Samples with their labels, decoded when first asked for; up to 1.5 GB of them are kept in memory.
 
     Attributes:
         labels_per_sample: `many`: a sample's label names any number of labels with | between them, or none.
@@ -86,16 +87,14 @@ class SampleInputs:
             normalise(self._pixels(int(index)), spec, out=array[place])
         return array.transpose(0, 3, 1, 2)
 
-    def batches(self, size: int) -> Iterator[NDArray[np.float32]]:
-        """All samples in order, `size` at a time."""
-        for start in range(0, len(self), size):
-            yield self.batch(range(start, min(start + size, len(self))))
-
     def _pixels(self, index: int) -> NDArray[np.uint8]:
         pixels = self._kept.get(index)
         if pixels is None:
             data = read_sample(self.data, self.samples[index])
-            pixels = image_to_pixels(decode_image(data, self.preprocess), self.preprocess)
+            try:
+                pixels = image_to_pixels(decode_image(data, self.preprocess), self.preprocess)
+            except DataError as error:
+                raise DataError(f"{self.samples[index].path}: {error.got}", error.allowed, error.next_step) from error
             self._kept.put(index, pixels)
         return pixels
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipelines.core.errors import DataError, Finding
 
 _SHOWN = 8
+_LABEL_SUCH = "label such samples, or remove the label from labels in the conf file."
 
 
 def label_counts(targets: NDArray[Any], labels: Sequence[str]) -> dict[str, int]:
@@ -27,7 +28,7 @@ def label_counts(targets: NDArray[Any], labels: Sequence[str]) -> dict[str, int]
     return {label: int(count) for label, count in zip(labels, counts, strict=True)}
 
 
-def refuse_rare_labels(targets: NDArray[Any], labels: Sequence[str], at_least: int, next_step: str) -> None:
+def refuse_rare_labels(targets: NDArray[Any], labels: Sequence[str], at_least: int = 1, next_step: str = _LABEL_SUCH) -> None:
     """Raises where a label cannot be learnt.
 
     Args:

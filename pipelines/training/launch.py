@@ -53,12 +53,13 @@ def train_in_processes(
     """
     folder = kept.checkpoints.absolute() / "processes"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    # A worker of a launch that was just killed may make it again meanwhile.
+    folder.mkdir(parents=True, exist_ok=True)
     job = TrainJob(
         samples=samples.absolute(),
         data=data.absolute(),
         selected=selected.absolute(),
-        config=config,
+        config=_shared_out(config),
         features=kept.features.absolute(),
         checkpoints=kept.checkpoints.absolute(),
         out=out.absolute(),
@@ -70,6 +71,13 @@ def train_in_processes(
     exit_code = _run(launch_command(config, folder / JOB), config.compute.processes, folder / job.alive, progress)
     if exit_code != 0:
         raise failure(folder, exit_code)
+
+
+def _shared_out(config: ProjectConfig) -> ProjectConfig:
+    """Where nobody said how many threads decode, each process gets its share of the cores."""
+    compute = config.compute
+    n_workers = compute.n_workers or max(1, usable_cores() // compute.processes)
+    return config.model_copy(update={"compute": compute.model_copy(update={"n_workers": n_workers})})
 
 
 def _run(command: list[str], n_processes: int, alive: Path, progress: Progress) -> int:

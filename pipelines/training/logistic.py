@@ -35,7 +35,7 @@ class LogisticProblem:
     """strength * sum of weighted losses + half the squared length of all weights; biases are free. scikit-learn's form and its C.
 
     Attributes:
-        features: [n, d], standardised; float32 computes the products in float32, at half the time.
+        features: [n, d], standardised; float32 computes the products in float32.
         targets: 0/1 [n, k].
         sample_weights: [n, 1], or [n, k] for a weight of its own in every column.
         link: `softmax_loss` or `sigmoid_loss`.

@@ -13,7 +13,7 @@ from pipelines.training.batches import Batches
 from pipelines.training.checkpoint import Checkpoint, CheckpointFolder
 from pipelines.training.curve import Epoch, best_epoch, stops_early
 from pipelines.training.ema import Ema
-from pipelines.training.features import embed
+from pipelines.training.embedding import embed
 from pipelines.training.material import Deadline
 from pipelines.training.objective import make_objective
 from pipelines.training.optimization import build_optimizer, open_groups
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _LOGGER = logging.getLogger(__name__)
-# Checkpoints of a large network take seconds each; all together may cost this share of the time at most.
+# Checkpoints of a large network take their time; all together may cost this share of the time at most.
 _CHECKPOINT_FRAC = 0.05
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Half of what tells samples apart. Pretrained networks of depthwise convolutions reach 0.3, and a probe on them answers the same all the
-# while (a test shows it on real weights); where rounding drowns what differs it is 1 and more.
+# Half of what tells samples apart: a test on real weights shows that a probe still answers the same; where rounding drowns what differs
+# it is 1 and more.
 MAX_ROUNDING = 0.5
 # Enough for a mean over samples; two passes of more would cost as much as a step.
 _N_COMPARED = 32

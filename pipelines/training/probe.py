@@ -133,7 +133,7 @@ def _n_folds(targets: NDArray[Any], labels: Sequence[str], method: ProbeMethod) 
     if len(method.strengths) > 1:
         return n_usable_folds(targets, labels, method.folds)
     # Nothing is to be chosen.
-    refuse_rare_labels(targets, labels, 1, "label such samples, or remove the label from labels in the conf file.")
+    refuse_rare_labels(targets, labels)
     return 0
 
 

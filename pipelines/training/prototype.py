@@ -19,8 +19,7 @@ from pipelines.training.material import Material, Trained
 from pipelines.training.scaling import shrunk_scaling
 
 Floats = NDArray[np.float64]
-# Logits for each mean squared distance of the samples from their centre. It decides no label; calibration sets the confidence, and with
-# this the temperatures of 1 to 100 shots lie well inside of its range.
+# Logits for each mean squared distance of the samples from their centre. It decides no label; calibration sets the confidence.
 _SHARPNESS = 4.0
 
 
@@ -62,7 +61,7 @@ def fit_prototypes(features: NDArray[np.float32], targets: NDArray[Any], labels:
     Raises:
         DataError: A label has no samples; or, with many labels a sample, all have it. Or a feature is not finite.
     """
-    refuse_rare_labels(targets, labels, 1, "label such samples, or remove the label from labels in the conf file.")
+    refuse_rare_labels(targets, labels)
     scaling = shrunk_scaling(features)
     scaled = scaling.apply(features, np.float64)
     if np.ndim(targets) == 2:

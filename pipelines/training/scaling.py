@@ -47,8 +47,7 @@ class Scaling:
 def shrunk_scaling(features: NDArray[Any]) -> Scaling:
     """Centres each feature and divides it by sqrt(its variance + the mean variance of all).
 
-    Plain standardisation blows up features that hardly vary among few samples, such as units of a ReLU that fire for one of them, and
-    costs a probe accuracy at ten labels a class and fewer; with many labels the two differ little.
+    Plain standardisation blows up features that hardly vary among few samples, such as units of a ReLU that fire for one of them.
 
     Args:
         features: [n, d].

@@ -1,4 +1,4 @@
-"""What a training has taken so far, kept on disk: a kill gives it no new time."""
+"""What a training has taken so far, kept on disk: a kill gives it no new time, but for what features and the probe took."""
 
 from __future__ import annotations
 

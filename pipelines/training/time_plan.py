@@ -19,6 +19,7 @@ import numpy as np
 from pipelines.config import LpFtMethod
 from pipelines.core.errors import ConfigurationError
 from pipelines.staging import replace_file
+from pipelines.training.after import N_WISE_FT_STEPS
 from pipelines.training.material import Deadline, Material
 from pipelines.training.memory import halved, is_out_of_memory, release_memory
 from pipelines.training.optimization import trainable_groups
@@ -37,7 +38,6 @@ _log = logging.getLogger(__name__)
 _BATCH_SIZE = 16
 # Share of the time left that is planned with.
 _PLANNED_FRAC = 0.9
-_N_WISE_FT_PASSES = 11
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,7 @@ class TimePlan:
         if self.store.is_on_disk(path):
             n_epochs = int(json.loads(path.read_bytes())["epochs"])
         else:
-            seconds = self._estimate(rung.name, lambda: epoch_seconds(self.store.material, rung.section, self.store.runtime))
-            n_epochs = min(rung.section.epochs, int(self._available_seconds(rung) * _PLANNED_FRAC / seconds))
-            n_epochs = round(self.store.runtime.sum(n_epochs if self.store.runtime.is_main else 0))
+            n_epochs = self._planned_epochs(rung)
             if n_epochs and self.store.runtime.is_main:
                 replace_file(path, json.dumps({"epochs": n_epochs}).encode(), path.parent / "unfinished")
             self.store.runtime.barrier()
@@ -72,14 +70,25 @@ class TimePlan:
             self.cut.add(rung.name)
         return n_epochs
 
+    def _planned_epochs(self, rung: Rung) -> int:
+        if not self._has_time():
+            return 0
+        seconds = self._estimate(rung.name, lambda: epoch_seconds(self.store.material, rung.section, self.store.runtime))
+        n_epochs = min(rung.section.epochs, int(self._available_seconds(rung) * _PLANNED_FRAC / seconds))
+        return round(self.store.runtime.sum(n_epochs if self.store.runtime.is_main else 0))
+
     def allows_wise_ft(self, name: str) -> bool:
         """Whether there is time to measure the points between start and end."""
-        seconds = self._estimate(name, lambda: forward_seconds(self.store.material)) * _N_WISE_FT_PASSES
-        has_time = self.store.runtime.is_main and seconds < self.deadline.remaining_seconds * _PLANNED_FRAC
-        allowed = self.store.runtime.any(has_time)
+        allowed = self._has_time() and self._has_time(
+            self._estimate(name, lambda: forward_seconds(self.store.material)) * (N_WISE_FT_STEPS + 1) / _PLANNED_FRAC
+        )
         if not allowed and name not in self.failed:
             self.cut.add(name)
         return allowed
+
+    def _has_time(self, seconds: float = 0.0) -> bool:
+        """Whether more than that is left, to the main process: timing a step when nothing is left would only take longer."""
+        return self.store.runtime.any(self.store.runtime.is_main and seconds < self.deadline.remaining_seconds)
 
     def deadline_of(self, rung: Rung) -> Deadline:
         """When the rung must stop: at the end of all, or of its own section's budget."""

@@ -24,8 +24,9 @@ from pipelines.core.bundle import canonical_json
 from pipelines.core.heads import build_head
 from pipelines.staging import staged_folder
 from pipelines.training.choice import Way
-from pipelines.training.features import embed
+from pipelines.training.embedding import embed
 from pipelines.training.material import Material, Trained
+from pipelines.training.network_tensors import network_tensors
 from pipelines.training.runtime import Runtime
 from pipelines.training.validation import measure
 
@@ -126,16 +127,11 @@ def _write(trained: Trained, logits: NDArray[np.float32], seconds: float, target
     import safetensors.torch
     import torch
 
-    backbone, head = trained.network
-    tensors = {
-        f"{part}.{name}": tensor
-        for part, module in (("backbone", backbone), ("head", head))
-        for name, tensor in module.state_dict().items()
-    }
+    tensors = network_tensors(trained.network)
     tensors["logits"] = torch.from_numpy(np.ascontiguousarray(logits))
     shutil.rmtree(target, ignore_errors=True)
     with staged_folder(target) as staging:
-        safetensors.torch.save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, staging / "weights.safetensors")
+        safetensors.torch.save_file(tensors, staging / "weights.safetensors")
         content: dict[str, JsonValue] = {
             "record": trained.record,
             "costs_seconds": {**trained.costs_seconds},

@@ -63,8 +63,7 @@ def test_each_engine_has_one_owner(library: str, owner: str, found: dict[str, se
 @pytest.mark.parametrize("library", ["prefect", "great_expectations", "dvc", "gto", "evidently", "bentoml", "typer"])
 def test_each_engine_is_used_by_its_owner(library: str, found: dict[str, set[str]]) -> None:
     """Without this the test above could not fail: a renamed package would pass it for ever."""
-    strings = ast.dump(ast.parse("\n".join(path.read_text() for path in (ROOT / ONLY_IMPORTER[library].replace(".", "/")).rglob("*.py"))))
-    assert importers(library, found) or library in strings
+    assert any(f"{module}.".startswith(f"{ONLY_IMPORTER[library]}.") for module in importers(library, found))
 
 
 def test_nothing_unpickles(found: dict[str, set[str]]) -> None:

@@ -53,7 +53,7 @@ def rendered(payload: dict[str, Any], event_id: str) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("prefect_loaded")
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(payload=st.dictionaries(TEXT, JSON, max_size=5))
 def test_the_evidence_reaches_the_retraining_unchanged(payload: dict[str, Any]) -> None:
     trigger = rendered(payload, "0b1c")["trigger"]

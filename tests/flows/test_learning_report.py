@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
-from flows.learning import Candidate
+import pytest
+
+from flows.learning import Candidate, warn_of_weights
 from flows.learning_report import LearningReport, read_learning
 from flows.model_card import _chosen_backbone, _method
 from pipelines.store import StageOutput
@@ -48,3 +51,13 @@ def test_the_card_names_the_choices_of_auto_and_of_the_ranking_and_nothing_else(
     )
     assert _method(config, plain) == "Method `probe`"
     assert _chosen_backbone(plain) == ""
+
+
+def test_what_looks_wrong_about_the_weights_is_one_line_of_the_log_each(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    findings = [{"check": check, "got": f"{check} is off.", "next_step": "look."} for check in ("padding", "layers")]
+    with caplog.at_level(logging.WARNING):
+        warn_of_weights(output(tmp_path / "checked", "check_weights", sanity={"findings": findings}))
+    assert [record.getMessage() for record in caplog.records] == [
+        "The backbone's padding: padding is off. Next: look.",
+        "The backbone's layers: layers is off. Next: look.",
+    ]

@@ -104,7 +104,7 @@ def test_same_lines_in_any_order_give_the_same_bytes(digits: DigitsTraffic) -> N
     assert judge_window(Window.from_lines(requests, feedback, BUNDLE, LABELS, 1_000), reference, CONFIG).to_json() == first
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 2**31), st.integers(20, 80))
 def test_properties_of_any_window(digits: DigitsTraffic, seed: int, n_window: int) -> None:
     config = MonitorSection(min_window=20, false_alarm_rate=0.1, n_permutations=199, seed=seed)

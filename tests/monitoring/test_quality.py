@@ -22,7 +22,7 @@ def with_errors(digits: DigitsTraffic, n_labelled: int, n_errors: int) -> tuple[
     return replace(window, true_labels=tuple(labels)), reference
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 100), st.data())
 def test_p_value_is_scipys_fisher_test(digits: DigitsTraffic, n_labelled: int, data: st.DataObject) -> None:
     n_errors = data.draw(st.integers(0, n_labelled))

@@ -15,7 +15,7 @@ from pipelines.config import MonitorSection
 numbers = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=20)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(numbers, numbers)
 def test_cliffs_delta_pair_by_pair(before: list[float], now: list[float]) -> None:
     pairs = [np.sign(b - a) for a in before for b in now]

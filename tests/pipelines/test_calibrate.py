@@ -35,7 +35,7 @@ def test_log_loss_equals_scikit_learn() -> None:
     assert log_loss(logits, targets, 2.0) == pytest.approx(sklearn_log_loss(targets, softmax(logits, 2.0), labels=range(5)))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_never_worse_than_no_calibration(seed: int) -> None:
     logits, targets = sample(2.0, 20, seed)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.conf_template import ConfDefaults, render_conf
-from pipelines.config import load_config
+from pipelines.config import AutoMethod, load_config
 from pipelines.core.errors import ConfigurationError
 
 
@@ -28,6 +28,7 @@ def edit(path: Path, **changes: object) -> Path:
 def test_the_template_is_a_valid_configuration(conf: Path) -> None:
     config = load_config(conf)
     assert (config.project, config.labels) == ("my-photos", ("ant", "bee"))
+    assert config.method == AutoMethod()  # what is written out is what holds where nothing is written
 
 
 @given(st.lists(st.text(min_size=1, max_size=12).filter(str.strip), min_size=2, max_size=5, unique=True))
@@ -68,6 +69,7 @@ def test_all_errors_come_at_once_with_path_value_and_what_is_allowed(conf: Path)
         ({"serving": {"timeout_seconds": 241}}, r"serving\.timeout_seconds: .*less than or equal to 240"),
         ({"serving": {"max_request_mb": 513}}, r"serving\.max_request_mb: .*less than or equal to 512"),
         ({"serving": {"max_images_per_request": 10_001}}, r"serving\.max_images_per_request: .*10000"),
+        ({"method": {"kind": "auto", "budget_minutes": float("inf")}}, r"method\.auto\.budget_minutes: .*finite number"),
         ({"monitor": {"false_alarm_rate": 0.001, "n_permutations": 99}}, "n_permutations must be at least"),
     ],
 )
@@ -77,9 +79,9 @@ def test_wrong_values(conf: Path, changes: dict[str, object], message: str) -> N
 
 
 def test_overrides_pass_the_same_checks(conf: Path) -> None:
-    assert load_config(conf, ["method.epochs=3"]).method.model_dump()["epochs"] == 3
+    assert load_config(conf, ["method.fine_tune.epochs=3"]).method.model_dump()["fine_tune"]["epochs"] == 3
     with pytest.raises(ConfigurationError, match="epochs"):
-        load_config(conf, ["method.epochs=0"])
+        load_config(conf, ["method.fine_tune.epochs=0"])
     with pytest.raises(ConfigurationError, match=r"--set method\.epochs\. Allowed: --set a\.b=c"):
         load_config(conf, ["method.epochs"])
     with pytest.raises(ConfigurationError, match="project is no section"):

@@ -31,7 +31,7 @@ def slow_average_precision(true: np.ndarray, values: np.ndarray) -> float:
     return total
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_measures_equal_scikit_learn_and_a_slow_reference(seed: int) -> None:
     targets, probabilities = drawn(seed)

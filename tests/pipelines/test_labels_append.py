@@ -52,7 +52,7 @@ def test_the_default_domain_needs_no_column(tmp_path: Path) -> None:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(old=st.lists(st.tuples(cell, cell), min_size=1, max_size=4), new=st.lists(st.tuples(cell, cell, cell), min_size=1, max_size=3))
 def test_every_cell_survives(tmp_path_factory: pytest.TempPathFactory, old: list[tuple[str, str]], new: list[tuple[str, str, str]]) -> None:
     table = tmp_path_factory.mktemp("append") / "labels.csv"

@@ -22,7 +22,7 @@ def written(folder: Path, content: bytes, name: str = "labels.csv") -> Path:
     return folder / name
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=st.lists(st.tuples(cell, cell, cell), min_size=1, max_size=6), mark=st.booleans())
 def test_any_cell_survives(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]], mark: bool) -> None:
     content = as_csv([("path", "label", "group"), *rows])

@@ -75,7 +75,7 @@ def test_the_score_grows_with_the_wins(n: int, difference: float) -> None:
         assert (np.diff(tango_score(wins, n_discordant - wins, n, difference)) > 0).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(small_counts, st.floats(-0.6, 0.6))
 def test_more_wins_or_fewer_losses_never_weaken_the_case(case: tuple[int, int, int], difference: float) -> None:
     wins, losses, n = case
@@ -84,7 +84,7 @@ def test_more_wins_or_fewer_losses_never_weaken_the_case(case: tuple[int, int, i
         assert difference_p_value(wins + 1, losses - 1, n, difference) <= p_value + 1e-12
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(small_counts, st.floats(-0.5, 0.5), st.sampled_from([0.8, 0.95, 0.99]))
 def test_bound_and_p_value_agree(case: tuple[int, int, int], threshold: float, level: float) -> None:
     wins, losses, n = case
@@ -93,7 +93,7 @@ def test_bound_and_p_value_agree(case: tuple[int, int, int], threshold: float, l
     assert (bounds.low >= threshold) == (difference_p_value(wins, losses, n, threshold) <= 1 - level)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(small_counts)
 def test_bounds_mirror(case: tuple[int, int, int]) -> None:
     wins, losses, n = case

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from dataclasses import replace
@@ -13,11 +14,11 @@ import timm
 import torch
 
 from pipelines import selection
-from pipelines.backbones import SelectedBackbone, read_selected
+from pipelines.backbones import SelectedBackbone, read_selected, select_backbone
 from pipelines.config import BestOfBackbones, ProbeMethod, ProjectConfig, ShippedBackbone, TimmBackbone
 from pipelines.core.bundle import file_sha256
 from pipelines.core.errors import ConfigurationError, DataError
-from pipelines.selection import candidate_names, probe_section, select_best
+from pipelines.selection import _forward_flops, candidate_names, probe_section, select_best
 from pipelines.stages import Stages
 from pipelines.store import StageOutput
 from pipelines.training.gathering import material_for
@@ -113,15 +114,19 @@ def test_scores_are_those_of_the_features(digits_folder: Path, tiny_weights: Pat
     assert unprobed["reason"] == "rank 2 by transferability; the best 1 were probed"
 
 
-def test_of_equals_the_cheaper_is_kept_and_nothing_depends_on_time(digits_folder: Path, tiny_weights: Path, tmp_path: Path) -> None:
-    """The same weights at a larger input give about the same features of an 8 x 8 digit, and cost more."""
-    large = entry(tiny_weights) | {"preprocess": PREPROCESS | {"max_pixels": 1_000_000}}
-    config = best_of(large, entry(tiny_weights), weights=tiny_weights)
+def test_of_equals_the_cheaper_is_kept_and_nothing_depends_on_time(
+    digits_folder: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two names of the same weights, the first said to take twice the operations."""
+    costs = itertools.cycle([2, 1])
+    monkeypatch.setattr("pipelines.selection._forward_flops", lambda *_: next(costs))
+    other = entry(tiny_weights) | {"preprocess": PREPROCESS | {"max_pixels": 1_000_000}}
+    config = best_of(other, entry(tiny_weights), weights=tiny_weights)
     (tmp_path / "first").mkdir()
     (tmp_path / "second").mkdir()
     out, ranking = run(config, digits_folder, tmp_path / "first")
     again, _ = run(config, digits_folder, tmp_path / "second")
-    assert ranking["chosen"] == 0
+    assert ranking["chosen"] == 1
     for name in ("backbone.json", "ranking.json"):
         assert (out / name).read_bytes() == (again / name).read_bytes()
     assert set(json.loads((out / "costs.json").read_bytes())) == {
@@ -129,12 +134,23 @@ def test_of_equals_the_cheaper_is_kept_and_nothing_depends_on_time(digits_folder
     }
 
 
+def test_operations_are_those_of_the_multiplications(tiny_weights: Path, digits_folder: Path, tmp_path: Path) -> None:
+    config = tiny_config(tiny_weights)
+    assert isinstance(config.backbone, TimmBackbone)
+    chosen = select_backbone(config.backbone)
+    samples = digits_folder / "samples.csv"
+    material = material_for(chosen, samples, digits_folder / "data", config, tmp_path / "features", tmp_path, lambda *_: None)
+    side_px, n_filters = 32, 6
+    layer = torch.nn.Conv2d(1, n_filters, 3, padding=1)
+    assert _forward_flops(layer, material) == 2 * side_px**2 * n_filters * 3 * 3
+
+
 def stages(root: Path, config: ProjectConfig) -> Stages:
     return Stages(Workspace(root), config)
 
 
 def test_the_stage_keeps_features_for_training_and_its_output_for_the_next_run(
-    digits_folder: Path, tiny_weights: Path, blind_weights: Path, tmp_path: Path
+    digits_folder: Path, tiny_weights: Path, blind_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(digits_folder / "data", tmp_path / "data")
     split = StageOutput("split", "0" * 64, digits_folder, cached=True, seconds=0)
@@ -142,7 +158,9 @@ def test_the_stage_keeps_features_for_training_and_its_output_for_the_next_run(
     chosen = stages(tmp_path, config).select(split)
     assert read_selected(chosen.path / "backbone.json").candidate == 1
     assert stages(tmp_path, config).select(split).cached
-    trained = stages(tmp_path, config).train(split, chosen)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.training.kept_rows.embedded", lambda *_, **__: pytest.fail("features were computed again"))
+        trained = stages(tmp_path, config).train(split, chosen)
     assert json.loads((trained.path / "training.json").read_bytes())["method"] == "probe"
     assert not stages(tmp_path, config).select(StageOutput("split", "1" * 64, digits_folder, cached=True, seconds=0)).cached
 

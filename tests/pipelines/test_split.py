@@ -61,7 +61,7 @@ unique_rows = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(rows=unique_rows, draw=st.randoms(use_true_random=False))
 def test_a_sample_never_moves(rows: list[Row], draw: random.Random) -> None:
     """Whatever is removed from or added to a dataset, and however it is ordered."""
@@ -71,7 +71,7 @@ def test_a_sample_never_moves(rows: list[Row], draw: random.Random) -> None:
     assert splits_of(fewer).items() <= whole.items()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(rows=unique_rows)
 def test_a_group_lies_in_one_split(rows: list[Row]) -> None:
     splits = splits_of(rows)
@@ -79,7 +79,7 @@ def test_a_group_lies_in_one_split(rows: list[Row]) -> None:
         assert len({splits[path] for path, _, its_group, _, _ in rows if its_group == group}) == 1
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(pictures=st.lists(st.integers(0, 5), min_size=2, max_size=30))
 def test_copies_of_a_picture_lie_in_one_split(pictures: list[int]) -> None:
     splits = splits_of([row(number, pixels=f"picture {picture}") for number, picture in enumerate(pictures)])

@@ -19,7 +19,7 @@ def best_by_trying(probabilities: np.ndarray, has: np.ndarray) -> tuple[float, f
     return best, min((t for t, score in scores if score == best), key=lambda t: abs(t - 0.5))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.sampled_from([0.03, 0.2, 0.5]))
 def test_the_best_threshold_is_the_best_of_all(seed: int, rate: float) -> None:
     rng = np.random.default_rng(seed)

@@ -241,14 +241,14 @@ class TestPredict:
             assert call(endpoint, iter([b""]), (b"content-length", length))["status"] == 400
         assert call(endpoint, iter([b""]), (b"content-length", b"1000001"))["status"] == 413
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+    @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
     @given(body=st.binary(max_size=400), content_type=st.sampled_from(["application/json", "multipart/form-data; boundary=x"]))
     @example(body=b"--x\r\n" * 20_000, content_type="multipart/form-data; boundary=x")
     @example(body=b"--x\r\n" + b"a:b\r\n" * 50_000 + b"\r\n\r\n--x--", content_type="multipart/form-data; boundary=x")
     def test_random_bytes_never_break_it(self, client: TestClient, body: bytes, content_type: str) -> None:
         assert client.post("/predict", content=body, headers={"content-type": content_type}).status_code in (400, 413, 422)
 
-    @settings(max_examples=60, deadline=None, derandomize=True)
+    @settings(max_examples=60, derandomize=True)
     @given(
         body=st.recursive(
             st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -263,7 +263,7 @@ class TestPredict:
             response = client.post(route, content=json.dumps(body).encode(), headers={"content-type": "application/json"})
             assert response.status_code in (400, 422)
 
-    @settings(max_examples=60, deadline=None, derandomize=True)
+    @settings(max_examples=60, derandomize=True)
     @given(data=st.data())
     def test_damaged_images_never_break_it(self, client: TestClient, data: st.DataObject) -> None:
         stream = io.BytesIO()

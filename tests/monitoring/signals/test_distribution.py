@@ -101,7 +101,7 @@ def test_a_class_that_only_the_window_has_is_found() -> None:
 numbers = st.lists(st.integers(0, 6).map(float), min_size=1, max_size=60)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(numbers, numbers, st.randoms(use_true_random=False))
 def test_p_values_are_probabilities_and_order_does_not_matter(first: list[float], second: list[float], random: object) -> None:
     shuffled = random.sample(second, len(second))  # type: ignore[attr-defined]

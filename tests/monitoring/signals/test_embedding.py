@@ -46,7 +46,7 @@ def test_p_value_equals_all_splits_of_a_tiny_sample() -> None:
     assert result.p_value == pytest.approx(float(exact), rel=0.35)  # 100 exceedances: a tenth is one standard error
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(2, 40), st.integers(2, 40), st.integers(1, 5))
 def test_order_of_rows_does_not_matter(seed: int, n_reference: int, n_window: int, n_columns: int) -> None:
     rng = np.random.default_rng(seed)
@@ -57,7 +57,7 @@ def test_order_of_rows_does_not_matter(seed: int, n_reference: int, n_window: in
     assert 0 < first.p_value <= 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(2, 60))
 def test_a_sample_does_not_differ_from_itself(seed: int, n_samples: int) -> None:
     sample = np.random.default_rng(seed).normal(size=(n_samples, 3))

@@ -14,7 +14,7 @@ def draw(rng: np.random.Generator, n: int, rates: tuple[float, ...]) -> np.ndarr
     return (0.5 * shared + 0.5 * rng.random((n, len(rates)))) < np.array(rates)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_the_statistic_is_the_largest_of_scipys(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -24,7 +24,7 @@ def test_without_early_stop_it_is_the_textbook_value(statistics: list[float], ob
     assert 0 < p_value <= 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.booleans(), min_size=240, max_size=520), st.integers(1, 40))
 def test_early_stop_is_besag_and_clifford(found: list[bool], n_exceedances: int) -> None:
     places = [place for place, hit in enumerate(found, start=1) if hit]

@@ -84,7 +84,7 @@ def test_what_is_no_image_is_bad_data(data: bytes) -> None:
         decode_image(data, GREY)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.integers(0, 400), st.binary(max_size=8), st.sampled_from(["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"]))
 def test_damaged_images_never_raise_anything_else(place: int, damage: bytes, kind: str) -> None:
     good = png(Image.fromarray(np.arange(300, dtype=np.uint8).reshape(15, 20)), kind)
@@ -119,7 +119,7 @@ def test_one_changed_byte_of_exif_is_bad_data() -> None:
 EXIF_FILES = {kind: with_exif(kind) for kind in ("JPEG", "TIFF", "PNG", "WEBP")}
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(kind=st.sampled_from(sorted(EXIF_FILES)), changes=st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=4))
 def test_damaged_exif_never_raises_anything_else(kind: str, changes: list[tuple[int, int]]) -> None:
     bad = bytearray(EXIF_FILES[kind])

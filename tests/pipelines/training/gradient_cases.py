@@ -16,7 +16,7 @@ from pipelines.config import FineTuneMethod, ProjectConfig, TimmBackbone
 from pipelines.core.preprocess import ImagePreprocess
 from pipelines.dataset import Sample, read_samples
 from pipelines.progress import silent
-from pipelines.training.features import embed
+from pipelines.training.embedding import embed
 from pipelines.training.inputs import SampleInputs
 from pipelines.training.material import Deadline, Material
 from pipelines.training.runtime import Runtime

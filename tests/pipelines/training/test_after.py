@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.training.after import greedy_soup, interpolate, wise_ft
@@ -48,7 +48,6 @@ def slow_soup(points: list[tuple[float, float]], losses: list[float], evaluate: 
     return ingredients, best
 
 
-@settings(deadline=None)
 @given(POINTS, st.sampled_from(["bowl", "bumpy"]))
 def test_the_soup_equals_the_papers_recipe_and_is_never_worse_than_the_best(points: list[tuple[float, float]], kind: str) -> None:
     points = [(float(np.float32(x)), float(np.float32(y))) for x, y in points]
@@ -105,7 +104,6 @@ def test_states_without_a_finite_loss() -> None:
     assert record["ingredients"] == [1, 0]
 
 
-@settings(deadline=None)
 @given(st.tuples(st.floats(-3, 3), st.floats(-3, 3)), st.tuples(st.floats(-3, 3), st.floats(-3, 3)), st.sampled_from(["bowl", "bumpy"]))
 def test_wise_ft_is_the_best_of_the_grid_and_never_worse_than_an_end(
     start: tuple[float, float], end: tuple[float, float], kind: str

@@ -28,7 +28,8 @@ from pipelines.core.predict import Predictor
 from pipelines.dataset import Sample, write_samples
 from pipelines.progress import silent
 from pipelines.training.material import Material
-from pipelines.training.train import METHODS, KeptFolders, _named_tensors, gather
+from pipelines.training.network_tensors import network_tensors
+from pipelines.training.train import METHODS, KeptFolders, gather
 
 LABELS = ("dark", "light")
 SIDE_PX = 32
@@ -41,7 +42,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "gradual": RECIPE,
     "scratch": RECIPE,
     "auto": {
-        "budget_minutes": 0.05,
+        "budget_minutes": 10,
         "probe": {"strengths": [1.0], "folds": 2},
         "fine_tune": {"kind": "lp_ft", **RECIPE, "probe": {"strengths": [1.0], "folds": 2}},
     },
@@ -61,6 +62,7 @@ FAMILIES: list[tuple[str, int, dict[str, Any], int]] = [
     ("swin_tiny_patch4_window7_224", 64, {"img_size": 64, "embed_dim": 24}, 192),
     ("regnetx_002", 64, {}, 368),
     ("levit_128s", 224, {}, 384),  # batch norm stands in the classifier
+    ("coat_lite_tiny", 64, {"img_size": 64}, 320),  # one module in several places
     ("test_mambaout", 64, {}, 256),  # num_features says 64
 ]
 
@@ -154,7 +156,7 @@ def predictor(given: Material, network: torch.nn.Sequential) -> Predictor:
         files={},
     )
     projection = np.zeros((network[1].in_features, 1), np.float32)
-    return Predictor(manifest, "0" * 64, _named_tensors(network), projection)
+    return Predictor(manifest, "0" * 64, network_tensors(network), projection)
 
 
 def assert_it_answers_alike(given: Material, network: torch.nn.Sequential) -> None:
@@ -190,6 +192,7 @@ def test_tiny_architectures_are_fine_tuned(name: str, channels: int, noise: Path
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("pleased")
 @pytest.mark.parametrize(("name", "side_px", "arguments", "width"), FAMILIES, ids=[family[0] for family in FAMILIES])
 def test_families_are_trained_and_ship(name: str, side_px: int, arguments: dict[str, Any], width: int, noise: Path, tmp_path: Path) -> None:
     channels = 1 if name in ("vgg11", "swin_tiny_patch4_window7_224", "regnetx_002") else 3
@@ -199,6 +202,8 @@ def test_families_are_trained_and_ship(name: str, side_px: int, arguments: dict[
     given, network = train(config.model_copy(update={"method": every_block}), noise, tmp_path / "run")
     assert network[1].weight.shape == (2, width)
     assert all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values())
+    start = given.fresh_backbone(0.0).state_dict()
+    assert [key for key, tensor in network[0].named_parameters() if torch.equal(tensor, start[key])] == []
     assert_it_answers_alike(given, network)
     weights.unlink()
 

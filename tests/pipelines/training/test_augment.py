@@ -47,7 +47,7 @@ def change(batch: torch.Tensor, policy: str, seeds: list[int], spec: ImagePrepro
 
 @pytest.mark.parametrize("spec", [GREY, COLOUR], ids=["grey", "colour"])
 @pytest.mark.parametrize("policy", POLICIES)
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(seeds=st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=12))
 def test_a_sample_does_not_depend_on_its_batch_to_the_bit(policy: str, spec: ImagePreprocess, seeds: list[int]) -> None:
     batch = images(len(seeds), spec)
@@ -130,7 +130,7 @@ def test_flips_are_exact_and_happen_half_the_time() -> None:
 )
 def test_changes_of_values_equal_torchvisions(name: str, theirs: object, factor: float, spec: ImagePreprocess) -> None:
     if name == "colour" and spec is GREY:
-        return
+        pytest.skip("grey has no colour")
     batch = images(3, spec)
     changed = augment._blend(batch, [augment._Change((), None, ((name, factor),))] * 3, spec)
     expected = theirs(as_pixels(batch, spec).clamp(0, 1), factor)  # type: ignore[operator]

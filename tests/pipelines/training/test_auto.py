@@ -20,7 +20,7 @@ from pipelines.core.errors import DataError
 from pipelines.progress import silent
 from pipelines.training import auto, time_plan
 from pipelines.training.auto import train_auto
-from pipelines.training.features import embed
+from pipelines.training.embedding import embed
 from pipelines.training.gathering import material_for
 from pipelines.training.material import Deadline, Material, Trained
 from pipelines.training.rungs import rungs_of

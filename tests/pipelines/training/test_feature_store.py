@@ -97,7 +97,7 @@ def test_a_file_cut_off_anywhere_loses_only_what_is_cut_off(tmp_path: Path, name
         shutil.rmtree(root)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(name=st.sampled_from(["rows", "index"]), place=st.integers(0, 10_000), change=st.integers(1, 255))
 def test_a_changed_byte_costs_one_row_and_is_repaired(tmp_path_factory: pytest.TempPathFactory, name: str, place: int, change: int) -> None:
     root = tmp_path_factory.mktemp("store")

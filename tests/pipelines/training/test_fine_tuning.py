@@ -13,7 +13,7 @@ import torch
 from pipelines.config import ProbeMethod
 from pipelines.core.bundle import canonical_json
 from pipelines.core.errors import ConfigurationError, DataError
-from pipelines.training.features import embed
+from pipelines.training.embedding import embed
 from pipelines.training.fine_tuning import blocks_open, train_fine_tune, train_gradual, train_lp_ft, train_scratch
 from pipelines.training.linear import train_probe
 from pipelines.training.material import Deadline, Material, Trained
@@ -43,13 +43,6 @@ def run(made: Material, deadline: Any = None) -> Trained:
 def section(kind: str, **changes: object) -> dict[str, object]:
     few: dict[str, object] = {"kind": kind, "epochs": 2, "batch_size": 16, "augment": {"policy": "none"}}
     return few | changes
-
-
-@pytest.fixture
-def pleased(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A validation that likes every epoch better than the one before: what was trained last is what is kept."""
-    losses = iter(1.0 / (1 + number) for number in range(10_000))
-    monkeypatch.setattr("pipelines.training.loop.validation_loss", lambda _: (next(losses), 0.5))
 
 
 def validation_loss(made: Material, trained: Trained) -> float:
@@ -207,9 +200,11 @@ def test_time_for_some_epochs_gives_the_best_of_them(material: Any) -> None:
     assert [row["number"] for row in trained.record["curve"]] == [0, 1, 2]  # type: ignore[index,union-attr,call-overload]
 
 
-def test_a_deadline_that_is_far_changes_nothing(material: Any) -> None:
+def test_a_deadline_that_is_far_changes_nothing(material: Any, tmp_path: Path) -> None:
     made = material(section("lp_ft"))
-    assert run(made, Deadline(9e9)).record == run(made).record
+    far, none = run(made, Deadline(9e9)), run(dataclasses.replace(made, checkpoints=tmp_path / "other"))
+    assert far.record == none.record
+    assert same(far.network.state_dict(), none.network.state_dict())
 
 
 @pytest.mark.parametrize("kind", ["lp_ft", "scratch", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("fine_tune", "gradual"))])

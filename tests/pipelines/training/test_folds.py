@@ -11,7 +11,7 @@ from pipelines.training.folds import fold_numbers, n_usable_folds
 LABELS = ("ant", "bee", "cow")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(2, 30), min_size=2, max_size=5), st.integers(2, 6), st.integers(0, 99))
 def test_every_fold_has_its_share_of_every_class(counts: list[int], wanted: int, seed: int) -> None:
     targets = np.repeat(np.arange(len(counts)), counts)
@@ -25,7 +25,7 @@ def test_every_fold_has_its_share_of_every_class(counts: list[int], wanted: int,
         assert shares.sum() == count
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(12, 60), st.integers(2, 6), st.integers(2, 4), st.integers(0, 999))
 def test_many_labels_are_spread_over_the_folds(n: int, k: int, n_folds: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

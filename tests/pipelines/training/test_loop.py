@@ -41,13 +41,6 @@ from tests.pipelines.training.gradient_cases import (
 N_STEPS = 4  # of an epoch: 20 samples, 6 at a time
 
 
-@pytest.fixture
-def pleased(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A validation that likes every epoch better than the one before: what was trained last is what is kept."""
-    losses = iter(1.0 / (1 + number) for number in range(10_000))
-    monkeypatch.setattr("pipelines.training.loop.validation_loss", lambda _: (next(losses), 0.5))
-
-
 def trained(made: TrainingPlan) -> tuple[Fit, dict[str, Any], dict[str, torch.Tensor]]:
     fitted = fit(made)
     record = finish(made, fitted)
@@ -404,6 +397,7 @@ def test_the_micro_batch_changes_rounding_alone(tmp_path: Path) -> None:
 def test_deterministic_algorithms_are_on_meanwhile(tmp_path: Path) -> None:
     seen = []
     fit(plan(tmp_path, progress=lambda *_: seen.append(torch.are_deterministic_algorithms_enabled())))
+    assert seen
     assert all(seen)
     assert not torch.are_deterministic_algorithms_enabled()
 
@@ -484,6 +478,8 @@ torch.set_num_threads(1)
 
 def training(folder, stop):
     def progress(activity, done, total):
+        with (folder / "steps").open("a") as file:
+            print(done, file=file)
         if done == stop:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -511,3 +507,6 @@ def test_killed_for_real_it_ends_the_same(tmp_path: Path) -> None:
     ended = subprocess.run(arguments, env=environment, cwd=ROOT, check=True, capture_output=True, text=True)
     assert [int(line) for line in ended.stdout.split()] == [0, *[-signal.SIGKILL] * 5, 0]
     assert (tmp_path / "killed" / "result.safetensors").read_bytes() == (tmp_path / "whole" / "result.safetensors").read_bytes()
+    # Gone on with, not begun anew: a step is told once, but for the one after which a process was killed.
+    steps = [int(line) for line in (tmp_path / "killed" / "steps").read_text().split()]
+    assert [step for place, step in enumerate(steps) if place == 0 or steps[place - 1] != step] == list(range(1, N_STEPS * 3 + 1))

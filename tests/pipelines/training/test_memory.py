@@ -7,7 +7,6 @@ import math
 import subprocess
 import sys
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,19 +62,13 @@ def test_the_cpu_allocator_itself_is_recognised() -> None:
     assert is_out_of_memory(raised.value)
 
 
-@pytest.fixture(scope="module")
-def nothing_to_release() -> Iterator[None]:
-    """Collecting the garbage of a whole test session takes a tenth of a second each time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memory, "release_memory", lambda: None)
-        yield
-
-
-@pytest.mark.usefixtures("nothing_to_release")
 @given(batch_size=st.integers(1, 4_096), largest=st.integers(1, 4_096), wanted=st.none() | st.integers(1, 5_000))
 def test_the_largest_half_of_a_half_that_fits_is_found(batch_size: int, largest: int, wanted: int | None) -> None:
     tried: list[int] = []
-    found = micro_batch_size(running_out(largest, tried), batch_size, wanted)
+    with pytest.MonkeyPatch.context() as patch:
+        # Collecting the garbage of a whole test session takes a tenth of a second each time.
+        patch.setattr(memory, "release_memory", lambda: None)
+        found = micro_batch_size(running_out(largest, tried), batch_size, wanted)
     first = min(batch_size, wanted or batch_size)
     assert tried == [first // 2**power for power in range(len(tried))]
     assert found == tried[-1] <= largest

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms import v2
 
@@ -65,7 +65,6 @@ def test_the_box_equals_torchvisions_arithmetic() -> None:
         assert cut_box(12, 20, share, Centre(row, column)) == expected  # type: ignore[arg-type]
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**63 - 1), st.floats(0, 4), st.floats(0, 4), st.integers(1, 9))
 def test_rows_of_one_label_keep_their_sum(seed: int, mixup: float, cutmix: float, n: int) -> None:
     batch, targets = example(n)

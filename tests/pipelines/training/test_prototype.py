@@ -20,7 +20,7 @@ def logits(prototypes: Prototypes, features: np.ndarray) -> np.ndarray:
     return np.asarray(features @ prototypes.weight.T + prototypes.bias)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 6), st.integers(2, 5), st.integers(2, 30), st.integers(0, 999))
 def test_the_nearest_centroid_of_scaled_features_wins(n_classes: int, shots: int, d: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

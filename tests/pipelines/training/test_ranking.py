@@ -111,7 +111,7 @@ def test_labels_that_divide_nothing_do_not_count() -> None:
     assert log_me(features, targets * 10) == log_me(features, targets)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(5, 25), st.integers(1, 25), st.integers(2, 4), st.integers(0, 999), st.floats(1e-3, 1e3))
 def test_neither_score_depends_on_rotation_scale_or_order(n: int, d: int, n_classes: int, seed: int, scale: float) -> None:
     features, targets = task(n, d, n_classes, seed)
