@@ -103,8 +103,8 @@ class ModelSlot:
         except Exception as error:  # noqa: BLE001 - whatever a damaged bundle makes a library raise, the old model must go on serving
             self._refuse(expected, f"a bundle that does not load ({type(error).__name__}).")
         else:
+            self.refused = None  # first: who sees the new model must not see that it was refused
             self.current = LoadedModel(predictor, log_time())
-            self.refused = None
             _log.info("bundle %s is loaded, verified and serving", predictor.bundle)
 
     def _refuse(self, bundle: str | None, reason: str) -> None:
