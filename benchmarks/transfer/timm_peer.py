@@ -4,7 +4,7 @@ Epochs are 30 instead of 300 and the batch is at most 32 instead of 128, so that
 a CPU has; the rate follows the batch as in train.py. The best epoch on validation is kept, as train.py does.
 
 With few classes it stays near chance on MobileNet: timm draws that classifier's weights from a range that grows as classes get fewer (up to
-0.7 for two), so the first losses are large and their gradients undo the pretraining. Whoever calls `create_model(..., num_classes=2)` gets this.
+0.7 for two), so the first losses are large and their gradients undo the pretraining. `create_model(..., num_classes=2)` does so for anyone.
 """
 
 from __future__ import annotations
