@@ -28,7 +28,7 @@ from pipelines.core.predict import Predictor
 from pipelines.dataset import Sample, write_samples
 from pipelines.progress import silent
 from pipelines.training.material import Material
-from pipelines.training.network_tensors import network_tensors
+from pipelines.training.network_tensors import apart, network_tensors
 from pipelines.training.train import METHODS, KeptFolders, gather
 
 LABELS = ("dark", "light")
@@ -97,7 +97,7 @@ def save_untrained(path: Path, name: str, arguments: dict[str, Any], n_classes: 
         network = timm.models.efficientnet._gen_mobilenet_v1("mobilenetv1_100", 0.25, num_classes=n_classes, **arguments)
     else:
         network = timm.create_model(name, num_classes=n_classes, **arguments)
-    safetensors.torch.save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
+    safetensors.torch.save_file(apart(network.state_dict()), path)
     return path
 
 
