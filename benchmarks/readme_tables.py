@@ -99,7 +99,7 @@ def repeating() -> str:
             share = f"{100 * float(row['median']):.0f} % ({100 * float(row['min']):.0f} to {100 * float(row['max']):.0f})"
             lines.append(f"| features from files, {row['network']}, {row['photos']}, share of the bare forward pass | {share} | 95 % |")
     mean = next(row for row in _rows("backbone_ranking_tau") if row["dataset"] == "mean")
-    for name, title in (("log_me", "LogME"), ("h_score", "H-score"), ("combined", "both")):
+    for name, title in (("log_me", "LogME"), ("h_score", "H-score"), ("combined", "both"), ("probe_accuracy", "a probe")):
         lines.append(f"| weighted Kendall tau of {title} with fine-tuned accuracy, five backbones | {float(mean[f'tau_{name}']):.2f} | |")
     return "\n".join(lines) + f"\n\nMedians (minimum to maximum); the Kendall taus are means over the draws. {_machine('retrain_cost')}."
 

@@ -69,8 +69,9 @@ def rank_backbones(
             allowed="at least two.",
             next_step="name others with --candidate FILE.safetensors, or a folder of them with --weights FOLDER.",
         )
-    wanted = n_probed if n_probed is not None else getattr(backbone, "n_probed", 2)
-    section = BestOfBackbones(kind="best_of", candidates=tuple(chosen), n_probed=wanted)
+    if n_probed is None and isinstance(backbone, BestOfBackbones):
+        n_probed = backbone.n_probed
+    section = BestOfBackbones(kind="best_of", candidates=tuple(chosen), **({} if n_probed is None else {"n_probed": n_probed}))
     content = _select(session, section, progress)
     refused = {row["backbone"]: row["reason"] for row in content.get("refused", [])}
     return BackboneRanking(content, left_out | refused)

@@ -59,12 +59,13 @@ class BestOfBackbones(Section):
 
     Attributes:
         candidates: At least two, no two the same.
-        n_probed: How many of the best by transferability (LogME and H-score of their features, no training) are probed.
+        n_probed: How many of the best by transferability (LogME and H-score of their features, no training) are probed. A probe
+            costs little beside the features that the scores need anyway.
     """
 
     kind: Literal["best_of"]
     candidates: Annotated[tuple[SingleBackbone, ...], Field(min_length=2)]
-    n_probed: Annotated[int, Field(ge=1)] = 2
+    n_probed: Annotated[int, Field(ge=1)] = 5
 
     @model_validator(mode="after")
     def _no_duplicates(self) -> BestOfBackbones:
