@@ -3,7 +3,7 @@
     help, status         wall time of the commands, in processes of their own
     empty_flow           a flow that does nothing, in a process of its own
     unchanged            `regraft retrain` with nothing changed, in a process of its own
-    plain, flow          all stages from an empty store: as plain functions, and as tasks of the flow up to the gates
+    plain, flow          all stages from an empty stage store, features kept: as plain functions, and as tasks of the flow up to the gates
 
 Rounds alternate, so that a busy moment hits all alike.
 """

@@ -72,9 +72,7 @@ def transfer() -> str:
         "| images | labels a class | `auto` | fastai `fine_tune` | timm loop | scikit-learn probe | `auto` minus the better peer | time |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for row in _rows("transfer_summary"):
-        if row["method"] != "auto":
-            continue
+    for row in sorted((row for row in _rows("transfer_summary") if row["method"] == "auto"), key=_cell_order):
         cells = [f"{100 * statistics.median(medians[row['dataset'], row['labels_per_class'], name]):.1f}" for name in names]
         low, high = (100 * float(row[f"difference_{end}"]) for end in ("low", "high"))
         difference = f"{100 * float(row['difference_mean']):+.1f} ({low:+.1f} to {high:+.1f})"
@@ -85,6 +83,10 @@ def transfer() -> str:
         f"\n\nTest accuracy in %, median of {n_seeds} seeds; mean paired difference in points with its 95 % interval; time to train as a"
         f" share of the better peer's. {_machine('transfer')}."
     )
+
+
+def _cell_order(row: dict[str, str]) -> tuple[str, int]:
+    return row["dataset"], int(row["labels_per_class"])
 
 
 def repeating() -> str:
@@ -133,6 +135,7 @@ def _spread(row: dict[str, str]) -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "demo_output": demo_output,
     "transfer": transfer,
+    "repeating": repeating,
     "backbone_transfer": backbone_transfer,
     "costs": costs,
 }

@@ -6,6 +6,7 @@ The reference and the goldens are computed by the bundle's own `Predictor`, from
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,7 +161,7 @@ def _write_documents(bundle: Path, inputs: PackageInputs, config: ProjectConfig,
     lineage["config"] = config.model_dump(mode="json", include=set(LEARNING_SECTIONS), exclude=MACHINE_PATHS)
     lineage["backbone"] = selected.spec.model_dump(mode="json")
     (bundle / "lineage.json").write_bytes(canonical_json(lineage))
-    (bundle / "card.md").write_text(_card(config, selected, inputs.lineage), encoding="utf-8")
+    (bundle / "card.md").write_text(_card(config, selected, inputs), encoding="utf-8")
 
 
 def what_it_says(config: ProjectConfig) -> str:
@@ -169,7 +170,8 @@ def what_it_says(config: ProjectConfig) -> str:
     return f"{what} {len(config.labels)} labels: {', '.join(config.labels)}."
 
 
-def _card(config: ProjectConfig, selected: SelectedBackbone, lineage: dict[str, JsonValue]) -> str:
+def _card(config: ProjectConfig, selected: SelectedBackbone, inputs: PackageInputs) -> str:
+    kept = json.loads((inputs.trained / "training.json").read_bytes()).get("kept")
     return "\n".join(
         [
             f"# {config.project}",
@@ -177,8 +179,8 @@ def _card(config: ProjectConfig, selected: SelectedBackbone, lineage: dict[str, 
             what_it_says(config),
             "",
             f"- Backbone: {selected.spec.name} ({selected.spec.origin}, licence {selected.spec.licence})",
-            f"- Method: {config.method.kind}, seed {config.seed}",
-            f"- Dataset digest: {lineage.get('dataset', 'unknown')}",
+            f"- Method: {config.method.kind}{f', which kept {kept}' if kept else ''}, seed {config.seed}",
+            f"- Dataset digest: {inputs.lineage.get('dataset', 'unknown')}",
             "- Measured results: `card.md` and `evaluation.json` beside the registered bundle; they are taken from this very bundle.",
             "- Limits: trained on the domains of its dataset only; the goldens and the drift reference hold test samples of that dataset.",
             "",
