@@ -41,10 +41,10 @@ def model_card(config: ProjectConfig, candidate: Candidate, judgement: Judgement
         "## Gates",
         "\n".join(f"- **{decision.outcome}** {decision.gate}, {decision.condition}: {decision.reason}" for decision in judgement.decisions),
         "## Made from",
-        f"- Dataset `{lineage['dataset']}`, training samples by domain: {lineage['train_domains']}\n"
+        f"- Dataset `{lineage['dataset']}`, training samples by domain: {_listed(lineage['train_domains'])}\n"
         f"- Backbone {manifest.backbone.name} ({manifest.backbone.origin}), licence of its weights: {manifest.backbone.licence}"
         f"{_chosen_backbone(candidate)}\n"
-        f"- {_method(config, candidate)}, seed {config.seed}; libraries: {lineage['versions']}",
+        f"- {_method(config, candidate)}, seed {config.seed}; libraries: {_listed(lineage['versions'])}",
         "## Limits",
         "Measured on the domains in the table only; the monitor tells when traffic leaves them. "
         "The bundle holds test samples (its goldens), so it is as confidential as the data.",
@@ -65,6 +65,10 @@ def _by_label(evaluation: dict[str, Any]) -> list[str]:
         "| label | precision | recall | F1 |\n|---|---|---|---|\n"
     )
     return [head + "\n".join(rows)]
+
+
+def _listed(values: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
 def _share(value: float) -> str:
