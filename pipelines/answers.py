@@ -6,7 +6,8 @@ Where a sample has any number of labels, `label` and `predicted` are texts of se
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,6 +31,9 @@ class TestAnswers:
         predicted: [n], the most probable ones.
         confidences: float64 [n], probability that the prediction is right, in [0, 1].
         labels_per_sample: `many`: an empty label is the empty set, else it is a mistake.
+        slices: By column that `data.slices` names: [n], what the labels table says of the sample there; empty where it says nothing.
+        probabilities: float64 [n, l] of all l labels, in the order of `label_names`; None where the evaluation kept none.
+        label_names: All labels that the bundle can answer.
 
     Raises:
         DataError: There are no samples, the lengths differ, an id occurs twice, or a confidence is no probability.
@@ -44,6 +48,9 @@ class TestAnswers:
     predicted: NDArray[np.str_]
     confidences: NDArray[np.float64]
     labels_per_sample: LabelsPerSample = "one"
+    slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    probabilities: NDArray[np.float64] | None = None
+    label_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_lengths(self)
@@ -108,7 +115,7 @@ def _as_numbers(texts: NDArray[np.str_], path: Path) -> NDArray[np.float64]:
 
 
 def _check_lengths(answers: TestAnswers) -> None:
-    lengths = {field.name: len(getattr(answers, field.name)) for field in fields(answers) if field.name != "labels_per_sample"}
+    lengths = {name: len(getattr(answers, name)) for name in ("ids", "domains", "labels", "predicted", "confidences")}
     if len(set(lengths.values())) != 1 or lengths["ids"] == 0:
         raise _wrong_answers("answers with " + ", ".join(f"{length} {name}" for name, length in lengths.items()) + ".")
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pipelines.config.backbones import Backbone
 from pipelines.config.compute import ComputeSection
 from pipelines.config.data import DataSection, SplitSection
-from pipelines.config.gates import Gate
+from pipelines.config.gates import Gate, MinMetricGate
 from pipelines.config.methods import AutoMethod, Method
 from pipelines.config.operation import BundleSection, MonitorSection, ServingSection, TriggerSection
 from pipelines.config.section import Section
@@ -61,9 +61,9 @@ class ProjectConfig(Section):
         doubles = sorted({label for label in self.labels if self.labels.count(label) > 1})
         if doubles:
             raise ValueError(f"labels are listed twice: {', '.join(doubles)}")
-        kinds = [gate.kind for gate in self.gates]
-        if len(set(kinds)) != len(kinds):
-            raise ValueError(f"gates are listed twice: {', '.join(sorted({kind for kind in kinds if kinds.count(kind) > 1}))}")
+        names = [_gate_name(gate) for gate in self.gates]
+        if len(set(names)) != len(names):
+            raise ValueError(f"gates are listed twice: {', '.join(sorted({name for name in names if names.count(name) > 1}))}")
         return self
 
     @model_validator(mode="after")
@@ -75,3 +75,10 @@ class ProjectConfig(Section):
             shown = ", ".join(map(repr, unfit))
             raise ValueError(f"with labels_per_sample: many a label is not empty, has no blank at its ends and no {SEPARATOR}: {shown}")
         return self
+
+
+def _gate_name(gate: Gate) -> str:
+    """Several floors may be asked for, each of another metric or label; there is one of every other gate."""
+    if not isinstance(gate, MinMetricGate):
+        return gate.kind
+    return " ".join((gate.kind, gate.metric, gate.label or "")).strip()

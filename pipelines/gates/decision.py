@@ -7,6 +7,22 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+GateKind = Literal[
+    "min_metric",
+    "beats_champion",
+    "negative_transfer",
+    "calibration",
+    "slices",
+    "robustness",
+    "behaviour",
+    "leakage",
+    "licence",
+    "test_reuse",
+    "goldens",
+    "bundle_mb",
+    "latency_p95_ms",
+    "human_approval",
+]
 Outcome = Literal["pass", "refuse", "insufficient_data"]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -31,7 +47,7 @@ class Decision(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    gate: Literal["min_metric", "beats_champion", "goldens"]
+    gate: GateKind
     condition: Annotated[str, Field(min_length=1)]
     outcome: Outcome
     statistic: Number | None

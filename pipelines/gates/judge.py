@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from pipelines.answers import TestAnswers
-from pipelines.config import BeatsChampionGate, Gate, GoldensGate, MinMetricGate
+from pipelines.config import SHIPPING_GATES, BeatsChampionGate, Gate, GoldensGate, MinMetricGate
 from pipelines.core.errors import ConfigurationError
 from pipelines.gates.beats_champion import Champion, beats_champion
 from pipelines.gates.decision import Decision, Judgement
@@ -22,8 +23,11 @@ def judge(
     champion: Champion | None,
     champion_error: str | None = None,
     drifted_domains: Sequence[str] = (),
+    measured: Mapping[str, Path] = MappingProxyType({}),
 ) -> Judgement:
     """Asks every gate, in the order of the conf file, also after a refusal: a reader wants all reasons at once.
+
+    Those on the served Bento (`SHIPPING_GATES`) are asked later, and only where all of these pass.
 
     An error that is no decision is raised, and nothing is promoted.
 
@@ -34,6 +38,7 @@ def judge(
         champion: None where none was promoted yet, or where it could not be evaluated.
         champion_error: Why the champion could not be evaluated.
         drifted_domains: Where drift began the run: the domains on which the candidate must be better.
+        measured: Output folders of the stages that some gates rest on, by the gate's kind.
 
     Raises:
         ConfigurationError: There is no gate: without a condition nothing may be promoted.
@@ -50,6 +55,8 @@ def judge(
                 decisions.extend(beats_champion(gate, candidate, champion, champion_error=champion_error, drifted_domains=drifted_domains))
             case GoldensGate():
                 decisions.append(goldens(gate, bundle))
+            case _ if isinstance(gate, SHIPPING_GATES):
+                continue
             case _:
                 raise ConfigurationError(
                     got=f"a gate of the type {type(gate).__name__}.",
