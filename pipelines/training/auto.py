@@ -26,7 +26,7 @@ from pipelines.training.fine_tuning import train_lp_ft
 from pipelines.training.linear import train_probe
 from pipelines.training.material import Deadline, Material, Trained
 from pipelines.training.prototype import train_prototype
-from pipelines.training.rungs import AFTER, PROBE, PROTOTYPE, Rung, rungs_of
+from pipelines.training.rungs import AFTER, FROZEN, Rung, rungs_of
 from pipelines.training.runtime import Runtime
 from pipelines.training.spent_time import SpentTime
 from pipelines.training.time_plan import TimePlan
@@ -88,8 +88,8 @@ class _Search:
 
     def try_frozen(self) -> None:
         """Prototype and probe, whatever they take."""
-        self._attempt("prototype", PROTOTYPE, lambda material: train_prototype(material, PrototypeMethod(kind="prototype")))
-        self._attempt("probe", PROBE, lambda material: train_probe(material, self.probe))
+        self._attempt("prototype", FROZEN, lambda material: train_prototype(material, PrototypeMethod(kind="prototype")))
+        self._attempt("probe", FROZEN, lambda material: train_probe(material, self.probe))
 
     def climb(self, rung: Rung, below: Rung | None) -> None:
         """Tries a rung unless it is not worth its time, or there is none."""
@@ -109,7 +109,7 @@ class _Search:
     def interpolate(self) -> None:
         """Tries wise_ft of the best way, where that is a fine-tuned one and did not do so itself."""
         best = self.tried[self.choice().kept]
-        if not PROBE < best.way.complexity < AFTER:
+        if not FROZEN < best.way.complexity < AFTER:
             return
         name = f"{best.way.name}, wise_ft"
         if reason := nothing_to_gain(best.way.result):

@@ -30,7 +30,7 @@ class Way:
 
     Attributes:
         name: For people.
-        complexity: A simpler one is lower; of equals the one that was tried first counts as simpler.
+        complexity: A simpler one is lower; of equals the better one counts as simpler, then the one that was tried first.
         result: On validation; of all ways on the same samples.
     """
 
@@ -136,7 +136,7 @@ def choose(ways: Sequence[Way], floor: int | None = None, simpler: str = "simple
     """
     problems = [_problem(way, None if floor is None else ways[floor]) for way in ways]
     admitted = [place for place in _from_simplest(ways) if place == floor or problems[place] is None] or _from_simplest(ways)[:1]
-    best = min(admitted, key=lambda place: ways[place].result.log_loss if ways[place].is_usable else math.inf)
+    best = min(admitted, key=lambda place: _log_loss(ways[place]))
     against_best = {place: _compare(ways[place], ways[best]) for place in admitted if place != best}
     kept = next(place for place in admitted if place == best or not _is_told_apart(against_best[place]))
     verdicts = []
@@ -155,7 +155,11 @@ def choose(ways: Sequence[Way], floor: int | None = None, simpler: str = "simple
 
 
 def _from_simplest(ways: Sequence[Way]) -> list[int]:
-    return sorted(range(len(ways)), key=lambda place: (ways[place].complexity, place))
+    return sorted(range(len(ways)), key=lambda place: (ways[place].complexity, _log_loss(ways[place]), place))
+
+
+def _log_loss(way: Way) -> float:
+    return way.result.log_loss if way.is_usable else math.inf
 
 
 def _problem(way: Way, floor: Way | None) -> str | None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from pipelines.config import LpFtMethod
 
-PROTOTYPE, PROBE, UPPER_BLOCKS, ALL_BLOCKS, AFTER = range(5)
+# Prototypes and the probe are both one linear layer on frozen features: neither is simpler to run or to keep.
+FROZEN, UPPER_BLOCKS, ALL_BLOCKS, AFTER = range(4)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,8 +101,10 @@ class Runtime:
         if self.accelerator is not None:
             self.accelerator.free_memory()  # it keeps every network that it ever prepared
             prepared = self.accelerator.prepare_model(_with_shared_batch_norm(network, self.device))
+        if not self.compiles:
+            return prepared
         # Last, as accelerate and torch advise: the compiler then cuts the graph where gradients are exchanged.
-        return torch.compile(prepared) if self.compiles else prepared  # type: ignore[return-value]  # torch types it as a function
+        return cast("nn.Module", torch.compile(prepared))
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Computes what is in it in `precision`, where torch holds that to be safe; not for backward. Weights are float32 always."""

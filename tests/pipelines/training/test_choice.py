@@ -61,7 +61,7 @@ def slow_choice(ways: list[Way], floor: int) -> int:
             error = math.sqrt(sum((d - mean) ** 2 for d in differences) / (len(differences) - 1) / len(differences))
         if place == best or mean <= error + 1e-12:
             close.append(place)
-    return min(close, key=lambda place: (ways[place].complexity, place))
+    return min(close, key=lambda place: (ways[place].complexity, ways[place].result.log_loss, place))
 
 
 @given(tried(), st.data())
@@ -119,6 +119,15 @@ def test_a_simpler_way_that_is_as_good_replaces_the_floor() -> None:
     choice = choose([way("prototype", 0, [0.3, 0.4]), way("probe", 1, [0.3, 0.4])], floor=1)
     assert choice.kept == 0
     assert choice.verdicts[1].reason == "no simpler than prototype, and not shown to be better"
+
+
+def test_of_ways_as_simple_as_each_other_the_better_is_kept() -> None:
+    """Prototypes within one standard error of the probe would otherwise replace it wherever there are few validation samples."""
+    prototype, probe = way("prototype", 0, [0.3, 0.9, 0.3]), way("probe", 0, [0.5, 0.4, 0.5])
+    worse = choose([prototype, probe], floor=1)
+    assert kept(worse) == "kept probe: nothing else that was tried is better or simpler"
+    better = choose([probe, way("prototype", 0, [0.5, 0.3, 0.5])], floor=0)
+    assert kept(better) == "kept prototype: nothing else that was tried is better or simpler"
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5])

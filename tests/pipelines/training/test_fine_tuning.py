@@ -13,6 +13,7 @@ import torch
 from pipelines.config import ProbeMethod
 from pipelines.core.bundle import canonical_json
 from pipelines.core.errors import ConfigurationError, DataError
+from pipelines.training import loop
 from pipelines.training.embedding import embed
 from pipelines.training.fine_tuning import blocks_open, train_fine_tune, train_gradual, train_lp_ft, train_scratch
 from pipelines.training.linear import train_probe
@@ -69,9 +70,11 @@ def test_the_record_is_complete_and_true(material: Any, kind: str) -> None:
     assert list(trained.network[1].state_dict()) == ["weight", "bias"], "what ships has a linear head"
 
 
+@pytest.mark.parametrize("frac_of_time", [1e9, 1e-9], ids=["to the end", "to the start"])
 @pytest.mark.parametrize("kind", ["lp_ft", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("fine_tune", "gradual", "scratch"))])
-def test_a_run_again_is_the_same_record_and_weights(material: Any, kind: str, tmp_path: Path) -> None:
-    """The second one finds the first one's last checkpoint, or one of an epoch before."""
+def test_a_run_again_is_the_same_record_and_weights(material: Any, kind: str, frac_of_time: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it finds the checkpoint after the last epoch, with nothing left to train, or that of the start."""
+    monkeypatch.setattr(loop, "_CHECKPOINT_FRAC", frac_of_time)
     made = material(section(kind, dropout=0.2, ema_decay=0.9, after=["greedy_soup", "wise_ft"]))
     first, second = run(made), run(made)
     assert first.record == second.record
