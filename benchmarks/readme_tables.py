@@ -95,7 +95,8 @@ def repeating() -> str:
     for row in _rows("retrain_cost"):
         share = f"{100 * float(row['share']):.0f} % ({100 * float(row['share_min']):.0f} to {100 * float(row['share_max']):.0f})"
         seconds = f"{float(row['first_seconds']):.1f} s, then {float(row['second_seconds']):.1f} s"
-        lines.append(f"| `{row['method']}` again after 1 % new samples, share of the first training: {seconds} | {share} | 10 % |")
+        what = f"`{row['method']}` again after 1 % new samples, {row['side_px']} px, share of the first training"
+        lines.append(f"| {what}: {seconds} | {share} | 10 % |")
     for row in _rows("features_per_second"):
         if row["unit"] == "share_of_bare":
             share = f"{100 * float(row['median']):.0f} % ({100 * float(row['min']):.0f} to {100 * float(row['max']):.0f})"

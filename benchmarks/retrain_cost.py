@@ -1,4 +1,4 @@
-"""What a retraining costs when 1 % of the samples are new: flowers, MobileNetV2, `python -m benchmarks.retrain_cost`.
+"""What a retraining costs when 1 % of the samples are new: flowers, MobileNetV2 at 128 and 224 px, `python -m benchmarks.retrain_cost`.
 
 A first training of all but 1 % of the training samples with nothing kept, then a second one of all of them with what the first one kept,
 in one process each. Writes results/retrain_cost.csv; goal: a share of at most 0.10. Needs ../shared.
@@ -21,15 +21,18 @@ from benchmarks.transfer.tasks import DATASETS, ROOT, draw
 # Rounds of each method. What fine-tunes repeats its fine-tuning; with --methods auto it takes some twenty minutes to see how much that is.
 ROUNDS = {"probe": 3, "auto": 1}
 LABELS_PER_CLASS = 450
+# The files' own size, and the one that the network was trained at.
+SIDES_PX = (128, 224)
 
 
 def main() -> None:
     options = _options()
     rows = []
     for method in options.methods:
-        pairs = [_pair(method, options.labels, seed) for seed in range(ROUNDS[method])]
-        rows.append(_row(method, options.labels, pairs))
-        print(rows[-1], flush=True)
+        for side_px in SIDES_PX:
+            pairs = [_pair(method, options.labels, side_px, seed) for seed in range(ROUNDS[method])]
+            rows.append(_row(method, options.labels, side_px, pairs))
+            print(rows[-1], flush=True)
     if options.write:
         write_results("retrain_cost", "python -m benchmarks.retrain_cost", rows)
 
@@ -42,10 +45,11 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _pair(method: str, labels_per_class: int, seed: int) -> tuple[float, float]:
+def _pair(method: str, labels_per_class: int, side_px: int, seed: int) -> tuple[float, float]:
     dataset = next(dataset for dataset in DATASETS if dataset.name == "flowers")
     with tempfile.TemporaryDirectory() as folder:
         whole = draw(dataset, dataset.rows(Path(folder)), labels_per_class, seed, budget_seconds=600.0)
+        whole = replace(whole, side_px=side_px)
         # Every hundredth sample is new.
         before = replace(whole, train=[row for number, row in enumerate(whole.train) if number % 100])
         return _seconds(before, method, Path(folder), "first"), _seconds(whole, method, Path(folder), "second")
@@ -59,12 +63,13 @@ def _seconds(job: Job, method: str, folder: Path, name: str) -> float:
     return float(json.loads(path.with_suffix(".outcome.json").read_text())["seconds"])
 
 
-def _row(method: str, labels_per_class: int, pairs: list[tuple[float, float]]) -> dict[str, object]:
+def _row(method: str, labels_per_class: int, side_px: int, pairs: list[tuple[float, float]]) -> dict[str, object]:
     first, second = spread([pair[0] for pair in pairs]), spread([pair[1] for pair in pairs])
     share = spread([pair[1] / pair[0] for pair in pairs])
     return {
         "method": method,
         "labels_per_class": labels_per_class,
+        "side_px": side_px,
         "n": share["n"],
         "first_seconds": first["median"],
         "second_seconds": second["median"],

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from flows.session import Session
 from pipelines.config import BestOfBackbones, ShippedBackbone, SingleBackbone, TimmBackbone
+from pipelines.config.backbones import without_doubles
 from pipelines.config.load import absolute_entry
 from pipelines.core.errors import ConfigurationError, RegraftError
 from pipelines.progress import Progress
@@ -62,7 +63,7 @@ def rank_backbones(
     others = [*(parse_candidate(text, session.workspace.root) for text in given), *found]
     if others or not isinstance(backbone, BestOfBackbones):
         others += _shipped()
-    chosen = _without_doubles([*configured, *others])
+    chosen = without_doubles([*configured, *others])
     if len(chosen) < 2:
         raise ConfigurationError(
             got=f"{len(chosen)} backbone to rank: {', '.join(entry.name for entry in chosen)}.",
@@ -198,12 +199,6 @@ def _shipped() -> list[SingleBackbone]:
     from pipelines.backbones import SHIPPED_FOLDER
 
     return [ShippedBackbone(kind="shipped", name=name) for name in shipped_cards(SHIPPED_FOLDER)]
-
-
-def _without_doubles(entries: Sequence[SingleBackbone]) -> list[SingleBackbone]:
-    # The conf file states the sha256 of its entry; a file that was found has it in the JSON file beside it.
-    plain = [entry.model_copy(update={"sha256": None}) if isinstance(entry, TimmBackbone) else entry for entry in entries]
-    return [entry for place, entry in enumerate(entries) if plain[place] not in plain[:place]]
 
 
 def _first_problem(error: Exception) -> str:

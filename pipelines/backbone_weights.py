@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.core.backbones import BackboneSpec, full_architecture
+from pipelines.core.backbones import BackboneSpec, names_with_classifier
 from pipelines.core.errors import IntegrityError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def adapted_state(state: dict[str, Tensor], network: nn.Module, spec: BackboneSp
     from timm.models import adapt_input_conv
 
     expected = network.state_dict()
-    of_the_head = full_architecture(spec).state_dict().keys() - expected.keys()
+    of_the_head = names_with_classifier(spec) - expected.keys()
     kept = {key: value for key, value in state.items() if key not in of_the_head and not key.startswith(_AUXILIARY_HEADS)}
     for name in _names(_description(network).get("first_conv")):
         key = f"{name}.weight"

@@ -109,10 +109,11 @@ def select_backbone(config: SingleBackbone) -> SelectedBackbone:
         weights_sha256=_verified_sha256(weights, description),
         licence=description.licence or "unknown",
     )
-    build_backbone(spec)  # an unknown name first: timm's description of it is asked for next
+    network = build_backbone(spec)  # an unknown name first: timm's description of it is asked for next
     selected = SelectedBackbone(spec=spec, preprocess=config.preprocess or _preprocess(config, description))
     _refuse_other_channels(selected)
-    feature_width(load_backbone(config, selected), selected.spec, selected.preprocess)  # says here what does not fit, not after hours
+    load_strictly(network, _timm_state(config, selected, network), spec)
+    feature_width(network, spec, selected.preprocess)  # says here what does not fit, not after hours
     return selected
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -54,6 +55,12 @@ class TimmBackbone(Section):
 SingleBackbone = Annotated[ShippedBackbone | TimmBackbone, Field(discriminator="kind")]
 
 
+def without_doubles(entries: Sequence[SingleBackbone]) -> list[SingleBackbone]:
+    """The entries, of several for the same backbone the first: a sha256 may stand in one and beside the weights of the other."""
+    plain = [entry.model_copy(update={"sha256": None}) if isinstance(entry, TimmBackbone) else entry for entry in entries]
+    return [entry for place, entry in enumerate(entries) if plain[place] not in plain[:place]]
+
+
 class BestOfBackbones(Section):
     """The best of several backbones for this very data, chosen on the training and validation splits.
 
@@ -69,7 +76,8 @@ class BestOfBackbones(Section):
 
     @model_validator(mode="after")
     def _no_duplicates(self) -> BestOfBackbones:
-        doubles = {entry.name for number, entry in enumerate(self.candidates) if entry in self.candidates[:number]}
+        kept = without_doubles(self.candidates)
+        doubles = {entry.name for entry in self.candidates if not any(entry is one for one in kept)}
         if doubles:
             raise ValueError(f"candidates are listed twice: {', '.join(sorted(doubles))}")
         return self

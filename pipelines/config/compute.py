@@ -20,7 +20,7 @@ class ComputeSection(Section):
             processor has it and a comparison with float32 on training samples passes; `fp32` never.
         micro_batch_size: Samples that go through the network at once; null: on a GPU found by trying, on the CPU
             the whole batch; halved when memory runs out in a single process.
-        n_workers: Threads that read and decode; nothing: one for each core.
+        n_workers: Threads that read and decode; null: one for each core, of several processes each has its share.
         compile: torch.compile of the network; worth its time on a GPU.
         processes: More than 1 starts `launch`: one process for each GPU.
         launch: The command in front of `-m pipelines.training.job`; `{processes}` is replaced.

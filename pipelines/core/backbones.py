@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -95,12 +96,18 @@ def architecture_names(pattern: str = "*") -> list[str]:
     return sorted([*timm.list_models(pattern), *fnmatch.filter(_MOBILENET_V1_WIDTHS, pattern)])
 
 
-def full_architecture(spec: BackboneSpec) -> nn.Module:
-    """The architecture with its classifier, without values: shows which tensors a file may hold besides the backbone's."""
+def names_with_classifier(spec: BackboneSpec) -> frozenset[str]:
+    """Names of the architecture's tensors with its classifier: what a file may hold besides the backbone's."""
+    return _names_with_classifier(spec.model_dump_json())
+
+
+@functools.cache
+def _names_with_classifier(spec_json: str) -> frozenset[str]:
+    # Kept, since a training loads the same architecture several times and timm takes its time to build one.
     import torch
 
     with torch.device("meta"):
-        return _create(spec, n_classes=2)
+        return frozenset(_create(BackboneSpec.model_validate_json(spec_json), n_classes=2).state_dict())
 
 
 def _create(spec: BackboneSpec, n_classes: int) -> nn.Module:

@@ -48,6 +48,15 @@ def test_all_errors_come_at_once_with_path_value_and_what_is_allowed(conf: Path)
     assert "1.9; it must be 1" in where["split"]
 
 
+_FILE = {"kind": "timm", "name": "x", "weights": "x.safetensors"}
+_FLOOR = {"kind": "min_metric", "floor": 0.9}
+
+
+def test_several_floors_each_of_another_metric(conf: Path) -> None:
+    gates = [_FLOOR, _FLOOR | {"metric": "recall", "label": "ant"}, _FLOOR | {"metric": "recall", "label": "bee"}]
+    assert len(load_config(edit(conf, gates=gates)).gates) == 3
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -56,6 +65,11 @@ def test_all_errors_come_at_once_with_path_value_and_what_is_allowed(conf: Path)
         ({"gates": [{"kind": "goldens"}, {"kind": "goldens"}]}, "gates are listed twice: goldens"),
         ({"gates": [{"kind": "beats_champion"}]}, "gates.0.beats_champion.without_champion: field required"),
         ({"backbone": {"kind": "timm", "name": "x"}}, "either weights .* or hub"),
+        ({"backbone": {"kind": "best_of", "candidates": [_FILE, _FILE | {"sha256": "0" * 64}]}}, "candidates are listed twice: x"),
+        ({"gates": [_FLOOR, _FLOOR | {"floor": 0.8}]}, "gates are listed twice: min_metric accuracy"),
+        ({"gates": [_FLOOR | {"label": "1"}]}, "metric: recall names its label, and no other metric has one"),
+        ({"gates": [{"kind": "slices"}]}, "give floor, max_gap or both"),
+        ({"gates": [{"kind": "behaviour", "file": "/tests.yaml"}]}, "below the workspace"),
         ({"backbone": {"kind": "timm", "name": "x", "hub": "a/b"}}, "hub needs revision"),
         (
             {"method": {"kind": "magic"}},
