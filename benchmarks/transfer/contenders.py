@@ -49,13 +49,13 @@ def peers_versions(peers_python: Path) -> dict[str, str]:
 
 
 @contextmanager
-def contenders(peers_python: Path) -> Iterator[Mapping[str, Contender]]:
-    """All contenders by name."""
+def contenders(peers_python: Path, names: Sequence[str] = (*PEERS, "sklearn", *OURS)) -> Iterator[Mapping[str, Contender]]:
+    """Contenders by name."""
     commands = {name: [str(peers_python), str(_HERE / f"{name}_peer.py")] for name in PEERS}
     commands["sklearn"] = [sys.executable, "-m", "benchmarks.transfer.sklearn_floor"]
     commands |= {method: [sys.executable, "-m", "benchmarks.transfer.ours", method] for method in OURS}
     with ExitStack() as stack:
-        yield {name: stack.enter_context(_started(name, command)) for name, command in commands.items()}
+        yield {name: stack.enter_context(_started(name, command)) for name, command in commands.items() if name in names}
 
 
 @contextmanager
