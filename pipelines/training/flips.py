@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.dataset import Sample
 from pipelines.intervals import mcnemar_p_value, one_sided_bounds
 from pipelines.paired_exact import difference_p_value, smallest_n_for_a_tie
-from pipelines.training.memory import halved, release_memory
+from pipelines.training.embedding import embed
+from pipelines.training.inputs import BatchSource
+from pipelines.training.validation import measure
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 Flip = Literal["horizontal", "vertical"]
@@ -23,21 +26,8 @@ FLIP_AXES: dict[Flip, int] = {"horizontal": 3, "vertical": 2}
 # A flip may cost 5 points of accuracy, and that it does not cost more must be shown at 95 % confidence.
 MARGIN = 0.05
 LEVEL = 0.95
-_BATCH_SIZE = 64
 
 _LOGGER = logging.getLogger(__name__)
-
-
-class LabelledImages(Protocol):
-    """Images with their labels; `SampleInputs` is one."""
-
-    targets: NDArray[Any]
-
-    def __len__(self) -> int:
-        """Samples."""
-
-    def batch(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-        """[b, c, h, w] of the samples at these places."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +54,7 @@ class FlipEvidence:
 def tolerated_flips(
     setting: Literal["auto", "none", "horizontal", "vertical", "both"],
     network: nn.Sequential,
-    validation: LabelledImages,
+    validation: BatchSource,
     labels_per_sample: Literal["one", "many"],
 ) -> tuple[Flip, ...]:
     """The directions in which training images may be flipped.
@@ -86,7 +76,8 @@ def tolerated_flips(
     if len(validation) < smallest_n_for_a_tie(MARGIN, LEVEL):
         _LOGGER.info("flips: none, %d validation samples cannot show that one does no harm", len(validation))
         return ()
-    as_is, flipped = _correct(network, validation, labels_per_sample)
+    as_is = _correct(network, validation, labels_per_sample)
+    flipped = {flip: _correct(network, _Flipped(validation, (axis,)), labels_per_sample) for flip, axis in FLIP_AXES.items()}
     evidence: dict[Flip, FlipEvidence] = {flip: judge_flip(as_is, flipped[flip], validation.targets) for flip in FLIP_AXES}
     for flip, found in evidence.items():
         _LOGGER.info("%s flips: %s", flip, found.reason)
@@ -137,43 +128,30 @@ def _harmed_classes(as_is: NDArray[np.bool_], flipped: NDArray[np.bool_], target
     ]
 
 
-def _correct(
-    network: nn.Sequential, validation: LabelledImages, labels_per_sample: Literal["one", "many"]
-) -> tuple[NDArray[np.bool_], dict[Flip, NDArray[np.bool_]]]:
-    # Each image is decoded once for all its flips.
-    import torch
+@dataclass(frozen=True)
+class _Flipped:
+    """A source's images, flipped along these axes of [b, c, h, w]."""
 
+    source: BatchSource
+    axes: tuple[int, ...]
+
+    @property
+    def samples(self) -> Sequence[Sample]:
+        return self.source.samples
+
+    @property
+    def targets(self) -> NDArray[Any]:
+        return self.source.targets
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.flip(self.source.batch(indices), self.axes).copy()  # torch takes no negative strides
+
+
+def _correct(network: nn.Sequential, images: BatchSource, labels_per_sample: Literal["one", "many"]) -> NDArray[np.bool_]:
     was_training = network.training
-    network.eval()
-    at_once = _BATCH_SIZE
-    answers: dict[str, list[NDArray[np.bool_]]] = {"as_is": [], "horizontal": [], "vertical": []}
-    with torch.inference_mode():
-        for start in range(0, len(validation), _BATCH_SIZE):
-            places = np.arange(start, min(start + _BATCH_SIZE, len(validation)))
-            batch, targets = torch.from_numpy(validation.batch(places)), torch.from_numpy(validation.targets[places])
-            for name, axes in (("as_is", []), *((flip, [axis]) for flip, axis in FLIP_AXES.items())):
-                logits, at_once = _logits(network, batch.flip(axes), at_once)
-                answers[name].append(_right(logits, targets, labels_per_sample).numpy())
+    logits = embed(network, images, activity="flips")
     network.train(was_training)
-    whole = {name: np.concatenate(parts) for name, parts in answers.items()}
-    return whole["as_is"], {flip: whole[flip] for flip in FLIP_AXES}
-
-
-def _logits(network: nn.Module, batch: torch.Tensor, at_once: int) -> tuple[torch.Tensor, int]:
-    """On the CPU, and how many samples went through at once: fewer where memory ran out."""
-    import torch
-
-    device = next(network.parameters()).device
-    while True:
-        try:
-            parts = (batch[start : start + at_once] for start in range(0, len(batch), at_once))
-            return torch.cat([network(part.to(device)).cpu() for part in parts]), at_once
-        except (RuntimeError, MemoryError) as error:
-            at_once = halved(at_once, error)
-        release_memory()
-
-
-def _right(logits: torch.Tensor, targets: torch.Tensor, labels_per_sample: Literal["one", "many"]) -> torch.Tensor:
-    if labels_per_sample == "one":
-        return logits.argmax(dim=1) == targets
-    return ((logits > 0) == (targets > 0)).all(dim=1)
+    return measure(logits, images.targets, labels_per_sample).correct
