@@ -17,7 +17,7 @@ demo: $(INSTALLED)  ## the whole loop on real handwritten digits, in .regraft/de
 	$(BIN)/regraft demo $(DEMO_ARGS)
 
 test: check  ## everything: what `check` does, then the tests that start real servers
-	$(BIN)/pytest -q -m "slow" --durations=15 $(PYTEST_ARGS)
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "slow" --durations=15 $(PYTEST_ARGS)
 
 check: lint types contracts  ## the fast tier: lint, types, import contracts, unit tests
 	$(BIN)/pytest -q -n 2 -m "not slow" $(PYTEST_ARGS)

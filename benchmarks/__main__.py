@@ -9,8 +9,10 @@ BENCHMARKS = (
     "backbone_transfer",
     "features_per_second",
     "gate_power",
+    "gate_power_paired",
     "drift_false_alarms",
     "overhead",
+    "rollback",
     "demo_cost",
 )
 

@@ -29,6 +29,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from benchmarks.digits_traffic import Change, DigitsTraffic, inverted, noisy, shifted_right
+from monitoring.alarm_budget import Allowance
 from monitoring.decision import judge_window
 from monitoring.reference import Reference
 from monitoring.signals.embedding import discrepancy_test
@@ -42,8 +43,7 @@ CHANGES: dict[str, Change | None] = {"none": None, "inverted": inverted, "noisy"
 WINDOW_SIZES = (100, 200)
 N_DRAWS = {"regraft": {"none": 300, "changed": 40}, "evidently": {"none": 40, "changed": 10}}
 LEVEL = 0.05
-COUNTED = MonitorSection(false_alarm_rate=LEVEL, n_permutations=399)
-DEFAULT = MonitorSection()
+DEFAULT_LEVEL = 0.01
 N_REFERENCES, N_WINDOWS_EACH = 20, 40
 
 Detector = Callable[[Window, Reference], bool]
@@ -82,11 +82,8 @@ def detectors() -> dict[str, tuple[float | None, Detector]]:
         warnings.simplefilter("ignore")  # Evidently imports deprecated names
         from evidently.legacy.metrics.data_drift.embedding_drift_methods import distance, mmd, model, ratio
     return {
-        "regraft_verdict_5_percent": (LEVEL, lambda window, reference: judge_window(window, reference, COUNTED).verdict == "drift"),
-        "regraft_verdict_default": (
-            DEFAULT.false_alarm_rate,
-            lambda window, reference: judge_window(window, reference, DEFAULT).verdict == "drift",
-        ),
+        "regraft_verdict_5_percent": (LEVEL, lambda window, reference: _drifted(window, reference, LEVEL)),
+        "regraft_verdict_1_percent": (DEFAULT_LEVEL, lambda window, reference: _drifted(window, reference, DEFAULT_LEVEL)),
         "regraft_embedding_alone_5_percent": (LEVEL, _embedding_alone),
         "evidently_default": (LEVEL, _evidently(model(bootstrap=True))),
         "evidently_model": (None, _evidently(model())),
@@ -95,6 +92,10 @@ def detectors() -> dict[str, tuple[float | None, Detector]]:
         "evidently_ratio": (None, _evidently(ratio())),
         "evidently_distance": (None, _evidently(distance())),
     }
+
+
+def _drifted(window: Window, reference: Reference, level: float) -> bool:
+    return judge_window(window, reference, MonitorSection(min_window=20), Allowance(level, 0.0)).verdict == "drift"
 
 
 def _embedding_alone(window: Window, reference: Reference) -> bool:
@@ -129,7 +130,7 @@ def one_reference(digits: DigitsTraffic, seed: int, n_window: int) -> ReferenceR
     n_alarms = 0
     for _ in range(N_WINDOWS_EACH):
         places = rng.choice(rest.n_requests, n_window, replace=False)
-        n_alarms += judge_window(_chosen(rest, places), reference, COUNTED).verdict == "drift"
+        n_alarms += _drifted(_chosen(rest, places), reference, LEVEL)
     return ReferenceRow(seed, n_window, N_WINDOWS_EACH, n_alarms)
 
 
@@ -165,8 +166,7 @@ def write_settings(path: Path, seconds: float) -> None:
         "settings": {
             "n_draws": N_DRAWS,
             "window_sizes": WINDOW_SIZES,
-            "counted": COUNTED.model_dump(mode="json"),
-            "default": DEFAULT.model_dump(mode="json"),
+            "levels": [LEVEL, DEFAULT_LEVEL],
             "n_references": N_REFERENCES,
             "n_windows_each": N_WINDOWS_EACH,
         },

@@ -18,7 +18,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib.metadata import version
@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 POWER = ROOT / "benchmarks" / "results" / "gate_power.csv"
 ERROR_RATES = ROOT / "benchmarks" / "results" / "gate_error_rates.csv"
 DOCS = ROOT / "docs" / "gates.md"
+COMMAND = "python -m benchmarks.gate_power"
 LEVEL = 0.95
 N_DRAWS = 20_000
 SEED = 20_260
@@ -200,10 +201,9 @@ def write_rows(rows: Sequence[Any], path: Path) -> None:
         writer.writerows(asdict(row) for row in rows)
 
 
-def write_settings(path: Path, cpu_seconds: float) -> None:
+def write_settings(path: Path, cpu_seconds: float, command: str, settings: Mapping[str, float]) -> None:
     versions = {name: version(name) for name in ("numpy", "scipy")} | {"python": platform.python_version()}
-    settings = {"level": LEVEL, "n_draws": N_DRAWS, "seed": SEED}
-    content = {"command": "python -m benchmarks.gate_power", "cpu_seconds": round(cpu_seconds), "processor": platform.machine()}
+    content = {"command": command, "cpu_seconds": round(cpu_seconds), "processor": platform.machine()}
     path.write_text(json.dumps(content | {"versions": versions, "settings": settings}, indent=2) + "\n", encoding="utf-8")
 
 
@@ -222,7 +222,7 @@ def docs_tables(power: Sequence[dict[str, str]], errors: Sequence[dict[str, str]
     }
 
 
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
@@ -240,7 +240,7 @@ def _error_table(errors: Sequence[dict[str, str]]) -> str:
     header = ("margin", "n", "exact test (decides)", "at discordance", "asymptotic bound (does not)", "at discordance")
     columns = ("exact_test", "exact_test_discordance", "asymptotic_bound", "asymptotic_bound_discordance")
     rows = [[_points(float(row["margin"])), row["n"], *(_percent(row[name], 2) for name in columns)] for row in errors]
-    return _markdown(header, rows)
+    return markdown_table(header, rows)
 
 
 def _power_table(power: Sequence[dict[str, str]], test: str, truth: str, name: str, group: Callable[[dict[str, str]], str]) -> str:
@@ -249,7 +249,7 @@ def _power_table(power: Sequence[dict[str, str]], test: str, truth: str, name: s
         if row["test"] == test and row["truth"] == truth:
             cells.setdefault((group(row), row["n"]), {})[row["discordance"]] = _percent(row["promote_rate"])
     header = [name, "n", *(f"discordance {100 * rate:g} %" for rate in DISCORDANCES)]
-    return _markdown(header, [[*key, *(found.get(str(rate), "-") for rate in DISCORDANCES)] for key, found in cells.items()])
+    return markdown_table(header, [[*key, *(found.get(str(rate), "-") for rate in DISCORDANCES)] for key, found in cells.items()])
 
 
 def _superior_table(power: Sequence[dict[str, str]]) -> str:
@@ -262,13 +262,13 @@ def _min_metric_table(power: Sequence[dict[str, str]]) -> str:
     for row in power:
         if row["test"] == "min_metric":
             cells.setdefault(row["n"], []).append(_percent(row["promote_rate"]))
-    return _markdown(["n", *(f"true accuracy {100 * value:g} %" for value in ACCURACIES)], [[n, *rates] for n, rates in cells.items()])
+    return markdown_table(["n", *(f"true accuracy {100 * value:g} %" for value in ACCURACIES)], [[n, *rates] for n, rates in cells.items()])
 
 
-def with_tables(text: str, tables: dict[str, str]) -> str:
+def with_tables(text: str, tables: Mapping[str, str], command: str = COMMAND) -> str:
     """The page with each table in place of what stands between its markers."""
     for name, table in tables.items():
-        begin, end = f"<!-- table {name}: made by python -m benchmarks.gate_power -->", f"<!-- end of table {name} -->"
+        begin, end = f"<!-- table {name}: made by {command} -->", f"<!-- end of table {name} -->"
         before, rest = text.split(begin)
         text = before + begin + "\n" + table + "\n" + end + rest.split(end)[1]
     return text
@@ -279,7 +279,9 @@ def main(arguments: Sequence[str]) -> None:
     if "--docs" not in arguments:
         write_rows(power_rows(), POWER)
         write_rows(error_rate_rows(), ERROR_RATES)
-        write_settings(POWER.with_suffix(".json"), time.process_time() - started)
+        write_settings(
+            POWER.with_suffix(".json"), time.process_time() - started, COMMAND, {"level": LEVEL, "n_draws": N_DRAWS, "seed": SEED}
+        )
     tables = docs_tables(read_table(POWER), read_table(ERROR_RATES))
     DOCS.write_text(with_tables(DOCS.read_text(encoding="utf-8"), tables), encoding="utf-8")
 

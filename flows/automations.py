@@ -77,7 +77,8 @@ def dead_runs_automation(project: str, deployment_ids: Sequence[UUID], dead_afte
     from prefect.events.actions import ChangeFlowRunState
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
-    ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
+    # A suspended run has no process and no heartbeat: it waits for a person's approval.
+    ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed", "Suspended")}
     return AutomationCore(
         name=dead_runs_automation_name(project),
         description="Made by `regraft deploy`. A warning that the run is in a terminal state already is harmless.",

@@ -12,17 +12,21 @@ from pipelines.workspace import Workspace
 
 
 @contextmanager
-def only_writer(workspace: Workspace) -> Iterator[None]:
+def only_writer(workspace: Workspace, wait_seconds: float = 0) -> Iterator[None]:
     """Holds the workspace's lock, so that the data do not change under a run that is learning from them.
 
     The kernel frees it when the process ends, however it ends.
+
+    Args:
+        workspace: Whose lock.
+        wait_seconds: For another process that holds it.
 
     Raises:
         RefusedError: Another process holds it.
     """
     workspace.state.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(workspace.state / "retrain.lock", timeout=0):
+        with FileLock(workspace.state / "retrain.lock", timeout=wait_seconds):
             yield
     except Timeout as error:
         raise RefusedError(

@@ -111,7 +111,7 @@ def ingest_feedback(session: Session) -> Ingested:
     from pipelines.ingest import add_samples
 
     samples, findings = _new_samples(session)
-    with _finished_later(session):
+    with finished_later(session):
         summary = add_samples(session.workspace.data, samples, session.workspace.serving / "raw", session.config)
         return _commit(session, summary.n_added, summary.n_known, (*findings, *summary.findings), f"{summary.n_added} labelled requests")
 
@@ -120,14 +120,14 @@ def ingest_source(session: Session, source: Path, domain: str) -> Ingested:
     """Adds the samples of a folder of class folders or of a table."""
     from pipelines.ingest import ingest_folder
 
-    with _finished_later(session):
+    with finished_later(session):
         summary = ingest_folder(source, session.workspace.data, session.config, domain)
         return _commit(session, summary.n_added, summary.n_known, tuple(summary.findings), f"{summary.n_added} samples of {source.name}")
 
 
 @contextmanager
-def _finished_later(session: Session) -> Iterator[None]:
-    """A process that is killed between adding samples and committing them leaves its mark; the next run commits what it finds."""
+def finished_later(session: Session) -> Iterator[None]:
+    """A process that is killed between changing the data and committing them leaves its mark; the next run commits what it finds."""
     mark = session.workspace.state / "ingesting"
     finish_interrupted_ingestion(session)
     mark.parent.mkdir(parents=True, exist_ok=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.evidence import looks_so_far, measure_for_gates
 from flows.learning import Candidate, RunStep
 from flows.promotion import champion_bundle
 from flows.session import Session
@@ -31,12 +32,14 @@ class Judged:
         judgement: None where the candidate is the very bundle that is champion: there is nothing to decide.
         champion: Who was champion; None on a first run.
         champion_evaluation: None on a first run, and where the champion could not be read.
+        seconds: What each stage took that only gates asked for.
     """
 
     judgement: Judgement | None
     candidate_evaluation: StageOutput
     champion: ChampionRecord | None
     champion_evaluation: StageOutput | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def champion_version(self) -> str | None:
@@ -68,8 +71,9 @@ def judge_candidate(session: Session, candidate: Candidate, trigger: str, run_st
         return Judged(None, candidate.outputs["evaluate"], record)
     evaluation, error = _evaluate_champion(session, record, candidate.outputs["split"], run_step) if record else (None, None)
     champion = _Side(champion_bundle(session, record), evaluation) if record and evaluation else None
-    judgement = run_step("gates", _judge, session, candidate, champion, error, trigger)
-    return Judged(judgement, candidate.outputs["evaluate"], record, evaluation)
+    evidence = measure_for_gates(session, candidate, run_step)
+    judgement = run_step("gates", _judge, session, candidate, champion, error, trigger, evidence.measured)
+    return Judged(judgement, candidate.outputs["evaluate"], record, evaluation, evidence.seconds)
 
 
 def read_evaluation(output: StageOutput) -> dict[str, Any]:
@@ -95,7 +99,9 @@ def _evaluate_champion(
         return None, str(error).replace(f"{session.workspace.root}/", "")  # it is kept in git, where a machine's path has no place
 
 
-def _judge(session: Session, candidate: Candidate, champion: _Side | None, error: str | None, trigger: str) -> Judgement:
+def _judge(
+    session: Session, candidate: Candidate, champion: _Side | None, error: str | None, trigger: str, measured: Mapping[str, Path]
+) -> Judgement:
     from pipelines.answers import read_answers
     from pipelines.gates.beats_champion import Champion
     from pipelines.gates.judge import judge
@@ -109,7 +115,14 @@ def _judge(session: Session, candidate: Candidate, champion: _Side | None, error
         other = Champion(theirs, manifest.labels, manifest.labels_per_sample)
     new = drifted_domains(session.config, champion.bundle, answers.domains.tolist()) if champion and trigger == "drift" else ()
     return judge(
-        session.config.gates, candidate=answers, bundle=candidate.bundle, champion=other, champion_error=error, drifted_domains=new
+        session.config.gates,
+        candidate=answers,
+        bundle=candidate.bundle,
+        champion=other,
+        champion_error=error,
+        drifted_domains=new,
+        measured=measured,
+        past=looks_so_far(session, candidate.bundle_id),
     )
 
 

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from flows.audit_report import audit_folder, keep_audit, warn_of_samples
 from pipelines.core.bundle import read_manifest
+from pipelines.data_stages import audit, near_duplicates
 from pipelines.stages import Stages
 from pipelines.store import StageOutput
 
@@ -51,7 +53,11 @@ class Candidate:
     @property
     def reports(self) -> dict[str, str]:
         """What a person can look at."""
-        found = {"data_docs": self.outputs["validate"].path / "data_docs" / "index.html", "bundle_card": self.bundle / "card.md"}
+        found = {
+            "data_docs": self.outputs["validate"].path / "data_docs" / "index.html",
+            "audit": audit_folder(self.outputs["audit"]) / "audit.html",
+            "bundle_card": self.bundle / "card.md",
+        }
         return {name: str(path) for name, path in found.items()}
 
 
@@ -71,15 +77,21 @@ def make_candidate(stages: Stages, dataset: str, run_step: RunStep) -> Candidate
 
     Raises:
         DataError: The data failed its validation; the Data Docs are written all the same.
+        ConfigurationError: The team's behaviour tests, where a gate asks for them, cannot be read: found before hours of training.
     """
+    from pipelines.behaviour import check_behaviour
     from pipelines.validate import raise_for_validation
 
+    check_behaviour(stages.workspace.root, stages.config)
     outputs: dict[str, StageOutput] = {}
     outputs["manifest"] = run_step("manifest", stages.manifest, dataset)
     outputs["validate"] = run_step("validate", stages.validate, outputs["manifest"])
     raise_for_validation(outputs["validate"].path)
     outputs["split"] = run_step("split", stages.split, outputs["manifest"])
     outputs["select"] = run_step("select", stages.select, outputs["split"])
+    outputs["near_duplicates"] = run_step("near_duplicates", near_duplicates, stages, outputs["split"])
+    outputs["audit"] = run_step("audit", audit, stages, outputs["split"], outputs["select"], outputs["near_duplicates"])
+    warn_of_samples(outputs["audit"], keep_audit(outputs["audit"]))
     checked = run_step("check_weights", stages.check_weights, outputs["split"], outputs["select"])
     if checked is not None:
         warn_of_weights(checked)

@@ -11,6 +11,21 @@ from flows.records import Accuracy
 
 
 @dataclass(frozen=True)
+class TrainingCurve:
+    """Of one way that was trained by gradient.
+
+    Attributes:
+        way: Its name.
+        epochs: Each with `number`, `train_loss`, `validation_log_loss` and `validation_accuracy`; number 0 is the start.
+        best_epoch: The one that was kept of it.
+    """
+
+    way: str
+    epochs: list[dict[str, Any]]
+    best_epoch: int | None = None
+
+
+@dataclass(frozen=True)
 class LearningReport:
     """From `ranking.json` of stage `select`, `training.json` of stage `train`, and the costs beside them.
 
@@ -24,6 +39,7 @@ class LearningReport:
         ranking_reason: Why that backbone.
         weights_findings: What looks wrong about the backbone's weights, each with `check`, `got` and `next_step`.
         curve, best_epoch: Of the network that was kept, where it was trained by gradient.
+        curves: Of all ways that were tried and trained by gradient, the kept one among them.
     """
 
     method: str = ""
@@ -37,6 +53,7 @@ class LearningReport:
     weights_findings: list[dict[str, Any]] = field(default_factory=list)
     curve: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int | None = None
+    curves: list[TrainingCurve] = field(default_factory=list)
 
 
 def read_learning(trained: Path | None = None, selected: Path | None = None, checked: Path | None = None) -> LearningReport:
@@ -61,7 +78,19 @@ def read_learning(trained: Path | None = None, selected: Path | None = None, che
         weights_findings=_read(checked, "sanity.json").get("findings", []),
         curve=training.get("curve", []),
         best_epoch=training.get("best_epoch"),
+        curves=_curves(training),
     )
+
+
+def _curves(training: dict[str, Any]) -> list[TrainingCurve]:
+    records = [(way["way"], way.get("detail", {})) for way in training.get("tried", [])] or [(training.get("method", ""), training)]
+    curves: list[TrainingCurve] = []
+    for way, record in records:
+        epochs = record.get("curve", [])
+        # A start alone is no training, and what is made of a training afterwards has its curve.
+        if len(epochs) > 1 and all(epochs != one.epochs for one in curves):
+            curves.append(TrainingCurve(way, epochs, record.get("best_epoch")))
+    return curves
 
 
 def _candidate(row: dict[str, Any], costs: dict[str, float]) -> dict[str, Any]:

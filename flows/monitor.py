@@ -11,6 +11,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import JsonValue
 
+from flows.alarm_history import allowed_for
 from flows.artifacts import publish_links, publish_markdown, publish_table
 from flows.events import emit_drift_detected
 from flows.promotion import champion_bundle, repair_pointer
@@ -56,9 +57,10 @@ def monitor_flow(workspace: str, conf: str | None = None) -> dict[str, Any]:
     repair_pointer(session)
     bundle = in_task("fetch champion", _champion_bundle, session)
     window, reference = in_task("read window", _read_window, session, bundle)
-    verdict = in_task("judge", judge_window, window, reference, session.config.monitor)
+    verdict = in_task("judge", _judge, session, window, reference)
     folder = _folder(session)
-    report = in_task("report", _write_report, session, window, reference, verdict, folder)
+    pictures = in_task("thumbnails", _pictures, session, bundle, verdict)
+    report = in_task("report", _write_report, session, window, reference, verdict, folder, pictures)
     _publish(verdict, report)
     content = verdict.model_dump(mode="json")
     if verdict.verdict in ("drift", "degraded"):
@@ -85,17 +87,38 @@ def _read_window(session: Session, bundle: Path) -> tuple[Window, Reference]:
     return Window.from_lines(*lines, reference.bundle, reference.labels, size, reference.thresholds), reference
 
 
+def _judge(session: Session, window: Window, reference: Reference) -> Verdict:
+    config = session.config.monitor
+    allowed = allowed_for(session, window, reference, datetime.now(UTC))
+    return judge_window(window, reference, config, allowed)
+
+
 def _folder(session: Session) -> Path:
     folder = session.workspace.reports / "monitor" / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{str(flow_run.id)[:8]}"
     folder.mkdir(parents=True)
     return folder
 
 
-def _write_report(session: Session, window: Window, reference: Reference, verdict: Verdict, folder: Path) -> Path:
+def _pictures(session: Session, bundle: Path, verdict: Verdict) -> dict[str, str]:
+    """Thumbnails of the requests that the report shows, where their raw bytes were kept."""
+    from monitoring.thumbnails import thumbnail
+    from pipelines.core.bundle import read_manifest
+
+    if verdict.novelty is None:
+        return {}
+    shown = [*verdict.novelty.most_shifted, *(example for group in verdict.novelty.groups for example in group.examples)]
+    spec, raw = read_manifest(bundle)[0].preprocess, session.workspace.serving / "raw"
+    found = {name: thumbnail(raw, name, spec) for name in {request.raw_sha256 for request in shown} if name is not None}
+    return {name: picture for name, picture in found.items() if picture is not None}
+
+
+def _write_report(session: Session, window: Window, reference: Reference, verdict: Verdict, folder: Path, pictures: dict[str, str]) -> Path:
     from monitoring.report import write_report
 
     history = session.workspace.reports / "evidently"
-    report = write_report(window, reference, verdict, folder, evidently_workspace=history, project=session.config.project)
+    report = write_report(
+        window, reference, verdict, folder, evidently_workspace=history, project=session.config.project, pictures=pictures
+    )
     staging = folder / "verdict.json.part"
     staging.write_text(verdict.to_json(), encoding="utf-8")
     staging.replace(folder / "verdict.json")  # last: a folder with it is complete

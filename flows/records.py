@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pipelines.gates.decision import Forced
 from pipelines.workspace import Workspace
 
-Outcome = Literal["promoted", "refused", "unchanged", "skipped"]
+Outcome = Literal["promoted", "refused", "unchanged", "skipped", "waiting"]
 
 
 class Accuracy(BaseModel):
@@ -31,13 +32,16 @@ class RunRecord(BaseModel):
         run: Id of the Prefect flow run.
         trigger: What started it: `person`, `schedule`, `drift`, `labels`.
         outcome: `unchanged`: the candidate is the champion. `skipped`: there was nothing new to learn from.
+            `waiting`: for a person's approval; the run's end replaces the record.
         reason: One sentence.
         version: The registered version, where the gates let it through.
         accuracy: Of the candidate on the test split.
         accuracy_by_domain, champion_accuracy_by_domain: The same per domain; the champion's on the same samples.
         decisions: The gates', as JSON.
+        forced: Who made it champion although gates refused it, and why; None where they did not.
         n_samples: Usable rows of the dataset version that was judged.
         stages_seconds: What each stage took in this run; 0 where it was skipped because its output was there.
+        peak_memory_mib: The most memory that the run's process ever had, of the main memory; None where the system does not say.
         reports: Absolute paths of what a person can look at.
     """
 
@@ -59,7 +63,9 @@ class RunRecord(BaseModel):
     accuracy_by_domain: dict[str, Accuracy] = {}
     champion_accuracy_by_domain: dict[str, Accuracy] = {}
     decisions: list[dict[str, Any]] = []
+    forced: Forced | None = None
     stages_seconds: dict[str, float] = {}
+    peak_memory_mib: float | None = None
     reports: dict[str, str] = {}
 
 

@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
 from flows.artifacts import publish_links, publish_markdown, publish_table
 from flows.events import emit_model_promoted, emit_model_refused
-from flows.learning_report import LearningReport
+from flows.learning import Candidate, RunStep
+from flows.learning_report import LearningReport, read_learning
+from flows.model_card import write_card_page
 from flows.pages import percent, write_page
 from flows.records import RunRecord
+from flows.report.content import ReportFolders, read_evaluated
+from flows.report.curves import training_charts
+from flows.report.explain import explain
+from flows.report.words import decision_in_words, summary_in_markdown
+from flows.session import Session
+from flows.tasks import watcher
 from pipelines.core.errors import RegraftError
+from pipelines.core.label_sets import LabelsPerSample
+from pipelines.stages import Stages
 from pipelines.workspace import Workspace
 
+_NO_FOLDERS = ReportFolders()
 
-def publish_run(workspace: Workspace, record: RunRecord, learnt: LearningReport, card: str = "") -> RunRecord:
+
+def publish_run(
+    workspace: Workspace,
+    record: RunRecord,
+    learnt: LearningReport,
+    card: str = "",
+    folders: ReportFolders = _NO_FOLDERS,
+    labels_per_sample: LabelsPerSample = "one",
+) -> RunRecord:
     """Writes the run's page and its artifacts.
 
     Args:
@@ -23,6 +43,8 @@ def publish_run(workspace: Workspace, record: RunRecord, learnt: LearningReport,
         record: Of the run.
         learnt: How the model was learnt, as far as the run got.
         card: Text of the model card, where a version was registered.
+        folders: What the stages wrote, as far as the run got.
+        labels_per_sample: Of the project.
 
     Returns:
         The record with the page among its reports.
@@ -35,11 +57,58 @@ def publish_run(workspace: Workspace, record: RunRecord, learnt: LearningReport,
         page,
         title=f"{record.project}: {record.outcome}",
         run=record,
+        decision=decision_in_words(record),
+        evaluated=read_evaluated(folders, labels_per_sample),
         learning=learnt,
+        training_charts=training_charts(learnt.curves),
         longest=longest,
     )
     _publish_artifacts(record, card)
     return record
+
+
+def report_run(
+    session: Session, record: RunRecord, candidate: Candidate | None, champion: Path | None, card: str, run_step: RunStep
+) -> RunRecord:
+    """Runs the stages that only the report needs, and publishes it.
+
+    Args:
+        session: Of the run.
+        record: Kept already: nothing here changes what was decided.
+        candidate: None where the run made none.
+        champion: Output of the champion's evaluation on the same test samples; None where there is none.
+        card: Text of the model card, where a version was registered.
+        run_step: How each stage is run.
+
+    Returns:
+        The record with its reports, and what they took.
+    """
+    if candidate is None:
+        return publish_run(session.workspace, record, LearningReport(), card)
+    explained = explain(Stages(session.workspace, session.config, watcher()), candidate, run_step)
+    paths = {name: output.path for name, output in candidate.outputs.items()}
+    learnt = read_learning(paths.get("train"), paths.get("select"), paths.get("check_weights"))
+    folders = ReportFolders(
+        evaluate=paths.get("evaluate"),
+        champion=champion,
+        split=paths.get("split"),
+        learning_curve=explained.path("learning_curve"),
+        mistakes=explained.path("mistakes"),
+        missing=explained.missing,
+    )
+    cost = {"stages_seconds": record.stages_seconds | explained.seconds, "peak_memory_mib": peak_memory_mib()}
+    return publish_run(session.workspace, record.model_copy(update=cost), learnt, card, folders, session.config.labels_per_sample)
+
+
+def peak_memory_mib() -> float | None:
+    """The most memory that this process, or one that it started and waited for, ever had; None where the system does not say."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows
+        return None
+    bytes_per_unit = 1 if sys.platform == "darwin" else 1024
+    peaks = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return round(max(peaks) * bytes_per_unit / 2**20, 1)
 
 
 def announce(record: RunRecord) -> None:
@@ -59,12 +128,12 @@ def _kept_reports(record: RunRecord, card: str, folder: Path) -> dict[str, str]:
     if not card:
         return record.reports
     kept = folder / "model_card.html"
-    write_page("text.html.j2", kept, title=f"{record.project} {record.version}: model card", text=card)
+    write_card_page(kept, f"{record.project} {record.version}: model card", card)
     return record.reports | {"model_card": str(kept)}
 
 
 def _publish_artifacts(record: RunRecord, card: str) -> None:
-    publish_markdown("outcome", f"**{record.outcome}**: {record.reason}")
+    publish_markdown("outcome", summary_in_markdown(record))
     if record.decisions:
         publish_table("gates", [_gate_row(decision) for decision in record.decisions], "All of them pass, or nothing is promoted.")
     if record.accuracy_by_domain:

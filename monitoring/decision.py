@@ -5,21 +5,36 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import numpy as np
+
+from monitoring.alarm_budget import ERROR_RATE_SHARE, SMALLEST_LEVEL, Allowance
+from monitoring.bursts import burst_length
+from monitoring.harm import judge_harm
+from monitoring.label_shift import estimate_class_shares
+from monitoring.novel_groups import describe_novelty
+from monitoring.power import n_requests_needed
 from monitoring.quality import quality
-from monitoring.reason import degraded_reason, drift_reason, insufficient_reason, ok_reason
+from monitoring.reason import (
+    degraded_reason,
+    drift_reason,
+    insufficient_reason,
+    ok_reason,
+    small_reference_reason,
+    waiting_reason,
+)
 from monitoring.reference import Reference
-from monitoring.signals.run import run_signals
+from monitoring.signals.run import Strictness, run_signals
 from monitoring.verdict import Verdict
 from monitoring.where import where
 from monitoring.window import Window
 from pipelines.config import MonitorSection
 from pipelines.core.errors import IntegrityError
 
-# With fewer, neither permutation p-values nor the accuracy of the reference say anything.
+# With fewer, the accuracy of the reference says nothing.
 MIN_REFERENCE = 20
 
 
-def judge_window(window: Window, reference: Reference, config: MonitorSection) -> Verdict:
+def judge_window(window: Window, reference: Reference, config: MonitorSection, allowed: Allowance) -> Verdict:
     """Tests a window against the reference and says what it means.
 
     Drift outranks degraded: changed inputs explain more errors, and the evidence carries both.
@@ -27,25 +42,52 @@ def judge_window(window: Window, reference: Reference, config: MonitorSection) -
     Args:
         window: Requests that the reference's bundle answered.
         reference: Of that bundle.
-        config: Levels, sizes and seed.
+        config: Sizes, false alarms and seed.
+        allowed: The level of the window's tests (`alarm_budget.allowance`); a window that is not judged must not be charged.
 
     Raises:
         IntegrityError: Window and reference are of different bundles or have different columns.
     """
-    _refuse_mismatch(window, reference)
-    facts = _facts(window, reference, config)
-    if window.n_requests < config.min_window or reference.n_samples < MIN_REFERENCE:
-        reason = insufficient_reason(window, reference, config.min_window, MIN_REFERENCE)
-        return Verdict(verdict="insufficient_data", reason=reason, signals=(), quality=None, where=None, **facts)
-    signals = run_signals(window, reference, config)
-    judged = quality(window, reference, config.false_alarm_rate)
+    refuse_mismatch(window, reference)
+    facts = _facts(window, reference, config, allowed)
+    missing = why_not_judged(window, reference, config, allowed)
+    if missing is not None:
+        unjudged = facts | {"level": 0.0}
+        return Verdict(verdict="insufficient_data", reason=missing, signals=(), quality=None, where=None, **unjudged)
+    strictness = Strictness(allowed.level, config.seed, window_id(window))
+    window = window.every(burst_length(window.embeddings))
+    signals = run_signals(window, reference, strictness)
+    judged = quality(window, reference, config.false_alarms_per_year * ERROR_RATE_SHARE, config.seed)
     moved = where(window, reference, signals)
     evidence: dict[str, Any] = {"signals": signals, "quality": judged, "where": moved, **facts}
     if any(signal.drifted for signal in signals):
-        return Verdict(verdict="drift", reason=drift_reason(window, reference, signals, judged, moved), **evidence)
+        harm = judge_harm(judged, signals, config.harmful_loss_frac)
+        shares = estimate_class_shares(window, reference, np.random.default_rng(config.seed))
+        reason = drift_reason(window, reference, signals, judged, moved, harm)
+        novelty = describe_novelty(window, reference, strictness)
+        return Verdict(verdict="drift", reason=reason, harm=harm, novelty=novelty, class_shares=shares, **evidence)
     if judged.degraded:
         return Verdict(verdict="degraded", reason=degraded_reason(window, reference, judged), **evidence)
     return Verdict(verdict="ok", reason=ok_reason(window, reference, signals, judged), **evidence)
+
+
+def why_not_judged(window: Window, reference: Reference, config: MonitorSection, allowed: Allowance) -> str | None:
+    """What is missing for a judgement; None where nothing is."""
+    if allowed.due_at is not None:
+        return waiting_reason(allowed.due_at, config.false_alarms_per_year)
+    n_needed = n_needed_for(reference, config, allowed)
+    if n_needed is None or reference.n_samples < MIN_REFERENCE:
+        return small_reference_reason(reference)
+    length = burst_length(window.embeddings)
+    if window.every(length).n_requests < n_needed:
+        return insufficient_reason(window, n_needed * length, config.window, length)
+    return None
+
+
+def n_needed_for(reference: Reference, config: MonitorSection, allowed: Allowance) -> int | None:
+    """Requests that a judgement takes: those of useful power, and at least `min_window`; None where the reference is too small."""
+    by_power = n_requests_needed(max(allowed.level, SMALLEST_LEVEL), reference.n_samples)
+    return None if by_power is None else max(config.min_window, by_power)
 
 
 def window_id(window: Window) -> str:
@@ -56,23 +98,30 @@ def window_id(window: Window) -> str:
     return digest.hexdigest()[:16]
 
 
-def _facts(window: Window, reference: Reference, config: MonitorSection) -> dict[str, Any]:
+def _facts(window: Window, reference: Reference, config: MonitorSection, allowed: Allowance) -> dict[str, Any]:
     return {
         "bundle": window.bundle,
         "window_id": window_id(window),
         "n_requests": window.n_requests,
-        "n_needed": config.min_window,
+        "n_needed": n_needed_for(reference, config, allowed) or config.min_window,
+        "burst_length": burst_length(window.embeddings),
         "n_reference": reference.n_samples,
         "first_at": min(window.times, default=None),
         "last_at": max(window.times, default=None),
         "n_malformed": window.n_malformed,
         "problems": tuple(f"{finding.where}: {finding.problem}" for finding in window.problems),
-        "false_alarm_rate": config.false_alarm_rate,
+        "level": allowed.level,
+        "false_alarms_per_year": config.false_alarms_per_year,
         "seed": config.seed,
     }
 
 
-def _refuse_mismatch(window: Window, reference: Reference) -> None:
+def refuse_mismatch(window: Window, reference: Reference) -> None:
+    """Only answers of the reference's own bundle can be compared with it.
+
+    Raises:
+        IntegrityError: Window and reference are of different bundles or have different columns.
+    """
     pairs = {
         "bundle": (window.bundle, reference.bundle),
         "labels": (window.labels, reference.labels),

@@ -41,6 +41,8 @@ def decide_retraining(
 ) -> TriggerDecision:
     """Decides. Drift alone never retrains: without new labels the same data would give the same model again.
 
+    Nor does drift that costs nothing, unless the configuration says so.
+
     Args:
         verdict: Of the latest window.
         n_new_labels: Labelled samples that the champion has not seen.
@@ -48,12 +50,14 @@ def decide_retraining(
         running: Whether one is under way.
         refused_digests: Digests of the data whose candidates the gates refused.
         now: The time to count the cool-down to.
-        config: `min_new_labels`, `cooldown_minutes`.
+        config: `min_new_labels`, `cooldown_minutes`, `on_harmless_drift`.
         data_digest: Of the data that a retraining would use; None where it is not known before the data are put together.
 
     Returns:
         The decision; its reason names the first obstacle.
     """
+    if is_harmless(verdict) and not config.on_harmless_drift:
+        return TriggerDecision(False, f"The window is drifted, but nothing needs to be done. {_harm_reason(verdict)}", None)
     cause = _cause(verdict, n_new_labels, config)
     if cause is None:
         return TriggerDecision(False, f"Nothing calls for it: the window is {_name(verdict)} and {_labels(n_new_labels, config)}.", None)
@@ -62,6 +66,15 @@ def decide_retraining(
     if obstacle:
         return TriggerDecision(False, f"Not now, although {called_by}: {obstacle}.", cause)
     return TriggerDecision(True, f"Retraining starts: {called_by}, and there are {n_new_labels} new labels to learn from.", cause)
+
+
+def is_harmless(verdict: Verdict) -> bool:
+    """Whether the inputs changed at no cost."""
+    return verdict.verdict == "drift" and verdict.harm is not None and verdict.harm.harm == "costs_nothing"
+
+
+def _harm_reason(verdict: Verdict) -> str:
+    return verdict.harm.reason if verdict.harm else ""
 
 
 def _cause(verdict: Verdict, n_new_labels: int, config: TriggerSection) -> Cause | None:

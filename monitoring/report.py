@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ import pandas as pd
 
 from monitoring.reference import Reference
 from monitoring.report_header import header_html
+from monitoring.signals.classifier import held_out_scores
+from monitoring.signals.novelty import novelty_scores
 from monitoring.signals.result import SignalResult
-from monitoring.signals.run import statistic_names
+from monitoring.signals.run import OUT_OF_DISTRIBUTION, Strictness, compared_embeddings, statistic_names
 from monitoring.verdict import Verdict
 from monitoring.where import embedding_distances
 from monitoring.window import Window
@@ -36,7 +38,14 @@ _PAGE = '<!DOCTYPE html><html lang="en"><head><meta charset="UTF-8"><title>Drift
 
 
 def write_report(
-    window: Window, reference: Reference, verdict: Verdict, out: Path, *, evidently_workspace: Path | None = None, project: str = "regraft"
+    window: Window,
+    reference: Reference,
+    verdict: Verdict,
+    out: Path,
+    *,
+    evidently_workspace: Path | None = None,
+    project: str = "regraft",
+    pictures: Mapping[str, str] | None = None,
 ) -> Path:
     """Writes `drift.html` into `out`.
 
@@ -47,6 +56,7 @@ def write_report(
         out: Directory; made if it is not there.
         evidently_workspace: Also keep the charts in this Evidently workspace, for `evidently ui --workspace`.
         project: Of that workspace; made if it is not there.
+        pictures: Thumbnails of requests (`data:` addresses), by the name of the raw input.
 
     Returns:
         Path of the page: one file, no remote address is ever loaded.
@@ -57,9 +67,9 @@ def write_report(
         snapshot = evidently_snapshot(window, reference, verdict)
         page = snapshot.get_html_str(as_iframe=False)
         if evidently_workspace is not None:
-            _keep(snapshot, evidently_workspace, project)
+            _keep(snapshot, evidently_workspace, project, [signal.name for signal in verdict.signals])
     path = out / REPORT_FILE
-    path.write_text(_with_header(page, verdict), encoding="utf-8")
+    path.write_text(_with_header(page, verdict, pictures), encoding="utf-8")
     return path
 
 
@@ -74,7 +84,7 @@ def evidently_snapshot(window: Window, reference: Reference, verdict: Verdict) -
     with _without_import_noise():
         from evidently import DataDefinition, Dataset, Report
         from evidently.metrics import ValueDrift
-    tables = _tables(window, reference)
+    tables = _tables(window.every(verdict.burst_length), reference, Strictness(verdict.level, verdict.seed, verdict.window_id))
     numbers = [name for name in tables[0] if name != "predicted_class"]
     definition = DataDefinition(numerical_columns=numbers, categorical_columns=["predicted_class"])
     before, now = (Dataset.from_pandas(table, data_definition=definition) for table in tables)
@@ -85,9 +95,9 @@ def evidently_snapshot(window: Window, reference: Reference, verdict: Verdict) -
         return Report(metrics, include_tests=True).run(now, before, timestamp=verdict.last_at, metadata=metadata, tags=[verdict.verdict])
 
 
-def _tables(window: Window, reference: Reference) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _tables(window: Window, reference: Reference, strictness: Strictness) -> tuple[pd.DataFrame, pd.DataFrame]:
     # Scalars only: a column for each embedding dimension takes Evidently a minute.
-    before, now = embedding_distances(window, reference)
+    before, now = _embedding_columns(window, reference, strictness)
     shown = [*reference.answers, *window.answers]
     shown = shown if reference.thresholds is None else _shown_answers(shown)
     return (
@@ -102,8 +112,21 @@ def _shown_answers(answers: list[str]) -> list[str]:
     return [(answer or "(none)") if answer in common else "(other sets)" for answer in answers]
 
 
-def _table(distances: Any, confidences: Any, statistics: Any, labels: list[str]) -> pd.DataFrame:
-    columns: dict[str, Any] = {"embedding": distances, "confidence": confidences}
+def _embedding_columns(window: Window, reference: Reference, strictness: Strictness) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One number a sample for each test of the embeddings; a test that leaves samples out has fewer."""
+    sides = compared_embeddings(reference, window)
+    scores = novelty_scores(*sides, strictness.generator(OUT_OF_DISTRIBUTION))
+    columns = {
+        "embedding": embedding_distances(window, reference),
+        "classifier": held_out_scores(*sides, strictness.generator("classifier")),
+        OUT_OF_DISTRIBUTION: (scores.reference, scores.window),
+    }
+    before, now = ({name: pd.Series(pair[side]) for name, pair in columns.items()} for side in (0, 1))
+    return before, now
+
+
+def _table(embeddings: dict[str, Any], confidences: Any, statistics: Any, labels: list[str]) -> pd.DataFrame:
+    columns: dict[str, Any] = {**embeddings, "confidence": confidences}
     # Evidently writes category names into a script element as they are.
     columns["predicted_class"] = [label.replace("<", "‹") for label in labels]
     columns.update(zip(statistic_names(statistics.shape[1]), statistics.T, strict=True))
@@ -126,19 +149,31 @@ def _register(signal: SignalResult, window_id: str) -> str:
     return name
 
 
-def _keep(snapshot: Any, folder: Path, project: str) -> None:
+def _keep(snapshot: Any, folder: Path, project: str, names: Sequence[str]) -> None:
     from evidently.ui.workspace import Workspace
 
     folder.mkdir(parents=True, exist_ok=True)
     workspace = Workspace.create(str(folder))
     found = workspace.search_project(project)
-    workspace.add_run((found[0] if found else workspace.create_project(project)).id, snapshot)
+    workspace.add_run((found[0] if found else _new_project(workspace, project, names)).id, snapshot)
 
 
-def _with_header(page: str, verdict: Verdict) -> str:
+def _new_project(workspace: Any, name: str, signals: Sequence[str]) -> Any:
+    """A project with one panel: the p-value of each signal over time."""
+    from evidently.sdk.models import PanelMetric
+    from evidently.sdk.panels import line_plot_panel
+
+    project = workspace.create_project(name)
+    values = [PanelMetric(legend=signal, metric="ValueDrift", metric_labels={"column": signal}) for signal in signals]
+    note = "At or below its limit a signal moved; each window has limits of its own, by the false alarms a year."
+    project.dashboard.add_panel(line_plot_panel("p-values of the signals", values, note))
+    return project
+
+
+def _with_header(page: str, verdict: Verdict, pictures: Mapping[str, str] | None) -> str:
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     head, body = page.replace("<head>", f"<head>{policy}", 1).split("<body>", 1)
-    return f"{head}<body>{header_html(verdict)}{body}"
+    return f"{head}<body>{header_html(verdict, pictures)}{body}"
 
 
 @contextmanager

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
+from monitoring.harm import Harm
+from monitoring.label_shift import ClassShare
+from monitoring.novel_groups import NovelGroup, ShiftedRequest
 from monitoring.quality import Accuracy, Quality
 from monitoring.reason import span
 from monitoring.verdict import Verdict
@@ -29,20 +32,32 @@ _STYLE = """
 .regraft table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 .regraft th, .regraft td { text-align: left; padding: 4px 10px; border-bottom: 1px solid #ddd; vertical-align: top; }
 .regraft td { overflow-wrap: anywhere; } .regraft td:not(:first-child):not(:last-child) { white-space: nowrap; }
-.regraft .moved td { font-weight: 600; background: #fdecea; } .regraft .note { color: #5f6368; }
+.regraft .moved td { font-weight: 600; background: #fdecea; }
+.regraft .row { display: flex; flex-wrap: wrap; gap: 12px; } .regraft figure { margin: 0; text-align: center; }
+.regraft .note { color: #5f6368; }
 </style>
 """
 
 
-def header_html(verdict: Verdict) -> str:
-    """A section with the verdict, its reason, the tests and what moved. Every text that came from outside is escaped."""
+def header_html(verdict: Verdict, pictures: Mapping[str, str] | None = None) -> str:
+    """A section with the verdict, its reason, the tests and what moved. Every text that came from outside is escaped.
+
+    Args:
+        verdict: To be shown.
+        pictures: `data:` addresses of thumbnails, by the name of the raw input.
+    """
+    pictures = pictures or {}
     parts = [_STYLE, '<section class="regraft">', _title(verdict)]
     if verdict.signals:
         parts.append(_signals(verdict))
     if verdict.quality is not None:
-        parts.append(_quality(verdict.quality))
+        parts.append(_quality(verdict.quality, verdict.harm))
     if verdict.where is not None:
         parts.append(_where(verdict.where))
+    if verdict.novelty is not None:
+        parts += [_most_shifted(verdict.novelty.most_shifted, pictures), _groups(verdict.novelty.groups, pictures)]
+    if verdict.class_shares:
+        parts.append(_class_shares(verdict.class_shares))
     if verdict.problems:
         rows = [[problem] for problem in verdict.problems]
         parts.append(_table(f"Log lines left out: {verdict.n_malformed}", ["request: problem"], rows))
@@ -64,25 +79,32 @@ def _signals(verdict: Verdict) -> str:
         for signal in verdict.signals
     ]
     note = (
-        f"A signal moved where p is at most its limit. The limits divide a false-alarm rate of {100 * verdict.false_alarm_rate:g} %"
-        " a window: equally over the families, by Holm's method within one. The charts below show the same p-values and limits, rounded."
+        f"A signal moved where p is at most its limit. The limits divide the level of this window, {verdict.level:.2g}: its share of"
+        f" {verdict.false_alarms_per_year:g} false alarms a year, by the time since the window before. It is divided"
+        " equally over the families, by Holm's method within one. The charts below show the same p-values and limits, rounded."
     )
     marks = [signal.drifted for signal in verdict.signals]
     return _table("Tests", ["signal", "family", "statistic", "p", "limit", "method"], rows, marks, note)
 
 
-def _quality(quality: Quality) -> str:
+def _quality(quality: Quality, harm: Harm | None) -> str:
     rows = [
         ["accuracy on the reference", *_cells(quality.reference)],
-        ["accuracy expected from confidence, no labels needed", *_cells(quality.expected)],
+        ["accuracy expected from mean confidence, no labels needed", *_cells(quality.expected)],
+        ["accuracy expected from the share of high confidence, no labels needed", *_cells(quality.thresholded)],
     ]
     if quality.labelled is not None:
         rows.append(["accuracy on labelled requests", *_cells(quality.labelled)])
-    p_value = "no labels were fed back" if quality.p_value is None else f"p = {quality.p_value:.2g}, limit {quality.threshold:.2g}"
-    alarm = f"; {quality.n_errors_to_alarm} errors would raise it" if quality.n_errors_to_alarm else ""
-    note = f"Test of more errors than on the reference (Fisher, one-sided): {p_value};"
-    note += f" {quality.n_errors} of {quality.n_labelled} labelled are wrong{alarm}."
-    return _table("Quality", ["", "value", "95 % interval", "n"], rows, [False, False, quality.degraded], note)
+    note = (harm.reason + " ") if harm else ""
+    found = quality.error_rate
+    if found is None:
+        note += "No labels were fed back."
+    else:
+        note += (
+            f"Sequential test of more errors than on the reference, over {found.n_labelled} labels of this bundle, {found.n_errors} of them"
+            f" wrong, up to {100 * found.allowed_error_frac:.1f} % is usual: evidence {found.evidence:.2g}, limit 1."
+        )
+    return _table("Quality", ["", "value", "95 % interval", "n"], rows, [False, False, False, quality.degraded], note)
 
 
 def _cells(accuracy: Accuracy) -> list[str]:
@@ -106,6 +128,20 @@ def _classes(where: Where) -> str:
     return _table("Answers", ["label", "share before", "share now"], rows)
 
 
+def _class_shares(shares: tuple[ClassShare, ...]) -> str:
+    rows = [
+        [
+            share.label,
+            f"{100 * share.reference_frac:.1f} %",
+            f"{100 * share.window_frac:.1f} %",
+            f"{100 * share.low:.1f} to {100 * share.high:.1f} %",
+        ]
+        for share in shares[:_MAX_ROWS]
+    ]
+    note = "If nothing changed but how often each class comes (label shift), these are the shares: the answers, corrected for confusions."
+    return _table("Classes, if only their shares changed", ["class", "share before", "share now", "95 % interval"], rows, note=note)
+
+
 def _domains(where: Where) -> str:
     news = {True: "new", False: "known", None: "not recorded"}
     rows = [
@@ -119,6 +155,34 @@ def _domains(where: Where) -> str:
         for count in where.domains[:_MAX_ROWS]
     ]
     return _table("Domains", ["domain", "requests", "to the bundle", "mean confidence", "labelled wrong"], rows)
+
+
+def _most_shifted(requests: Sequence[ShiftedRequest], pictures: Mapping[str, str]) -> str:
+    note = "Distance to the nearest reference embeddings; 1 is usual."
+    return f'<h2>Most shifted requests</h2><div class="row">{_figures(requests, pictures)}</div><p class="note">{note}</p>'
+
+
+def _groups(groups: Sequence[NovelGroup], pictures: Mapping[str, str]) -> str:
+    parts = []
+    for group in groups:
+        answers = ", ".join(f"{label or '(none)'} {count} times" for label, count in group.answers)
+        text = (
+            f"{group.n_requests} requests lie together and {group.distance:.1f} times as far from the reference as usual, as a new"
+            f" class would, or a known one that looks different now. They were answered {answers}, with a mean confidence of"
+            f" {group.mean_confidence:.2f}."
+        )
+        parts.append(f'<p>{escape(text)}</p><div class="row">{_figures(group.examples, pictures)}</div>')
+    return f"<h2>Groups of far requests that lie together: {len(groups)}</h2>{''.join(parts)}"
+
+
+def _figures(requests: Sequence[ShiftedRequest], pictures: Mapping[str, str]) -> str:
+    figures = []
+    for request in requests:
+        picture = pictures.get(request.raw_sha256 or "")
+        shown = f'<img src="{escape(picture)}" alt="">' if picture else ""
+        title, caption = f"{request.request_id} {request.domain}", f"{request.answer or '(none)'}, {request.distance:.1f}"
+        figures.append(f'<figure title="{escape(title)}">{shown}<figcaption>{escape(caption)}</figcaption></figure>')
+    return "".join(figures)
 
 
 def _table(title: str, columns: list[str], rows: list[list[str]], marks: Iterable[bool] = (), note: str = "") -> str:

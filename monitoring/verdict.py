@@ -7,6 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from monitoring.harm import Harm
+from monitoring.label_shift import ClassShare
+from monitoring.novel_groups import Novelty
 from monitoring.quality import Quality
 from monitoring.signals.result import SignalResult
 from monitoring.where import Where
@@ -25,14 +28,19 @@ class Verdict(BaseModel):
         bundle: Id of the bundle that answered.
         window_id: Of exactly these requests; lets a receiver see the same verdict twice and act once.
         n_requests, n_needed: In the window, and what a judgement needs.
+        burst_length: Requests in a row that counted as one; every so many-th was judged.
         n_reference: Samples of the reference.
         first_at, last_at: Times of the oldest and the newest request; None of an empty window.
         n_malformed: Log lines that could not be read.
         problems: What was wrong with the first 20 of them.
-        false_alarm_rate: Chance of `drift` on unchanged traffic, over all signals together; of `degraded` on unchanged quality, likewise.
+        level: Chance of `drift` on unchanged traffic that this window was allowed, over all signals together; 0 where it was not judged.
+        false_alarms_per_year: As configured; what the levels of a year and the test of the error rate sum to at most.
         seed: Of subsamples and permutations.
         signals: Every test, drifted or not; empty with insufficient data.
         quality, where: None with insufficient data.
+        harm: Of a drift, what it costs; None otherwise.
+        novelty: Of a drift, the most shifted requests and groups of them; None otherwise.
+        class_shares: Of a drift, the shares of the true classes if nothing but these changed; None otherwise, or where it cannot be told.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,16 +51,21 @@ class Verdict(BaseModel):
     window_id: str
     n_requests: int
     n_needed: int
+    burst_length: int = 1
     n_reference: int
     first_at: datetime | None
     last_at: datetime | None
     n_malformed: int
     problems: tuple[str, ...]
-    false_alarm_rate: float
+    level: float
+    false_alarms_per_year: float
     seed: int
     signals: tuple[SignalResult, ...]
     quality: Quality | None
     where: Where | None
+    harm: Harm | None = None
+    novelty: Novelty | None = None
+    class_shares: tuple[ClassShare, ...] | None = None
 
     @property
     def drifted(self) -> tuple[SignalResult, ...]:

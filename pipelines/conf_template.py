@@ -35,7 +35,7 @@ class ConfDefaults:
     sample_raw_frac: float = 0.0
     window: int = 1_000
     min_window: int = 100
-    false_alarm_rate: float = 0.01
+    false_alarms_per_year: float = 1
     min_samples_per_class: int = 10
     min_new_labels: int = 50
     cooldown_minutes: float = 60

@@ -2,14 +2,14 @@
 
 `data/` holds `labels.csv` (or `.parquet`) and the sample files. Columns: `path` (relative to `data/`) and `label`; optional are
 `group` (samples of one group share a split: a patient, a writer), `domain` (a scanner, a client), `arrival` (ISO 8601 date) and
-`split` (a split that the team has fixed itself; empty: decided by hash).
+`split` (a split that the team has fixed itself; empty: decided by hash). Further columns that `data.slices` names travel along.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +20,9 @@ from pipelines.core.errors import IntegrityError
 Split = Literal["train", "validation", "test", "holdout"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "holdout")
 DEFAULT_DOMAIN = "default"
+SAMPLE_COLUMNS = ("id", "path", "label", "group", "domain", "arrival", "split")
+# In samples.csv and predictions.csv a further column of the labels table stands under its name behind this.
+SLICE_PREFIX = "slice:"
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Sample:
         domain: Where it came from.
         arrival: ISO 8601 date, or empty.
         split: `holdout` samples are used by no stage.
+        slices: Name and cell of each further column of the labels table that `data.slices` names; the cell may be empty.
     """
 
     id: str
@@ -43,18 +47,40 @@ class Sample:
     domain: str
     arrival: str
     split: Split
+    slices: tuple[tuple[str, str], ...] = ()
 
 
 def write_samples(samples: Iterable[Sample], path: Path) -> None:
     """Writes samples as CSV, in the given order."""
-    columns = [field.name for field in fields(Sample)]
-    pd.DataFrame([asdict(sample) for sample in samples], columns=columns).to_csv(path, index=False, lineterminator="\n")
+    rows = [_as_row(sample) for sample in samples]
+    columns = [*SAMPLE_COLUMNS, *slice_columns(dict.fromkeys(name for row in rows for name in row))]
+    pd.DataFrame(rows, columns=columns).to_csv(path, index=False, lineterminator="\n")
+
+
+def slice_columns(columns: Iterable[str]) -> list[str]:
+    """Those of the columns of samples.csv or predictions.csv that hold a further column of the labels table."""
+    return [column for column in columns if column.startswith(SLICE_PREFIX)]
+
+
+def with_slice_prefix(slices: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Cells by their column in samples.csv."""
+    return {SLICE_PREFIX + name: cell for name, cell in slices}
+
+
+def _as_row(sample: Sample) -> dict[str, str]:
+    return {name: getattr(sample, name) for name in SAMPLE_COLUMNS} | with_slice_prefix(sample.slices)
+
+
+def _as_sample(row: Mapping[str, str], further: Sequence[str]) -> Sample:
+    slices = tuple((name.removeprefix(SLICE_PREFIX), row[name]) for name in further)
+    return Sample(slices=slices, **{name: value for name, value in row.items() if name not in further})  # type: ignore[arg-type]
 
 
 def read_samples(path: Path, *splits: Split) -> list[Sample]:
     """Reads samples that `write_samples` wrote, all of them or those of the named splits."""
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    samples = [Sample(**{str(name): value for name, value in row.items()}) for row in table.to_dict(orient="records")]
+    further = slice_columns(table.columns)
+    samples = [_as_sample({str(name): value for name, value in row.items()}, further) for row in table.to_dict(orient="records")]
     return [sample for sample in samples if not splits or sample.split in splits]
 
 

@@ -5,14 +5,14 @@ Candidate and champion pass through this one function, on the same samples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from pipelines.answers import TestAnswers, write_answers
+from pipelines.answers import PREDICTIONS, TestAnswers, write_answers
 from pipelines.core.bundle import BundleManifest, canonical_json
 from pipelines.core.label_sets import LabelsPerSample, members_of
 from pipelines.core.predict import Predictions, Predictor
@@ -21,14 +21,23 @@ from pipelines.intervals import clopper_pearson
 from pipelines.label_measures import measure_labels
 from pipelines.progress import Progress, silent
 
+# What is done to a sample's file before the bundle gets it.
+Alter = Callable[[Sample, bytes], bytes]
+
 _CHUNK = 256
 _N_CALIBRATION_BINS = 10
 
 
 def evaluate(
-    bundle: Path, samples: Path, data: Path, out: Path, progress: Progress = silent, labels_per_sample: LabelsPerSample = "one"
+    bundle: Path,
+    samples: Path,
+    data: Path,
+    out: Path,
+    progress: Progress = silent,
+    labels_per_sample: LabelsPerSample = "one",
+    alter: Alter | None = None,
 ) -> None:
-    """Predicts the test split and writes `predictions.csv` and `evaluation.json`.
+    """Predicts the test split and writes `predictions.csv`, `probabilities.safetensors` and `evaluation.json`.
 
     Args:
         bundle: A sealed bundle; its hashes and goldens are checked first.
@@ -37,32 +46,40 @@ def evaluate(
         out: Empty directory.
         progress: Told after every chunk.
         labels_per_sample: Of the samples. The bundle may be of another time, when the project still had one label a sample.
+        alter: Makes another file of each sample's; None leaves them as they are.
 
     Raises:
         IntegrityError: A sample's file changed since it was listed, or the bundle is not what its manifest says.
     """
     predictor = Predictor.load(bundle)
     test = read_samples(samples, "test")
-    parts = _predict(predictor, test, data, progress)
+    parts = _predict(predictor, test, lambda sample: _file_of(data, sample, alter), progress)
     probabilities = np.concatenate([part.probabilities for part in parts])
-    answers = _as_answers(test, parts, labels_per_sample)
-    write_answers(answers, out / "predictions.csv")
+    answers = _as_answers(test, parts, predictor.manifest, labels_per_sample)
+    write_answers(answers, out / PREDICTIONS)
     summary: dict[str, JsonValue] = {"bundle": predictor.bundle, "labels": list(predictor.manifest.labels)}
     summary |= _shared_measures(answers)
     summary |= _measures(predictor.manifest, answers, probabilities)
     (out / "evaluation.json").write_bytes(canonical_json(summary))
 
 
-def _predict(predictor: Predictor, test: Sequence[Sample], data: Path, progress: Progress) -> list[Predictions]:
+def _file_of(data: Path, sample: Sample, alter: Alter | None) -> bytes:
+    content = read_sample(data, sample)
+    return content if alter is None else alter(sample, content)
+
+
+def _predict(predictor: Predictor, test: Sequence[Sample], read: Callable[[Sample], bytes], progress: Progress) -> list[Predictions]:
     answers = []
     for start in range(0, len(test), _CHUNK):
         chunk = test[start : start + _CHUNK]
-        answers.append(predictor.predict([read_sample(data, sample) for sample in chunk]))
+        answers.append(predictor.predict([read(sample) for sample in chunk]))
         progress("evaluation", min(start + _CHUNK, len(test)), len(test))
     return answers
 
 
-def _as_answers(test: Sequence[Sample], parts: Sequence[Predictions], labels_per_sample: LabelsPerSample) -> TestAnswers:
+def _as_answers(
+    test: Sequence[Sample], parts: Sequence[Predictions], manifest: BundleManifest, labels_per_sample: LabelsPerSample
+) -> TestAnswers:
     predicted = [label for part in parts for label in part.labels]
     if parts[0].thresholds is not None:
         predicted = [_as_the_sample_writes_it(answer, sample.label) for answer, sample in zip(predicted, test, strict=True)]
@@ -73,6 +90,10 @@ def _as_answers(test: Sequence[Sample], parts: Sequence[Predictions], labels_per
         predicted=np.array(predicted),
         confidences=np.concatenate([part.confidences for part in parts]),
         labels_per_sample=labels_per_sample,
+        slices={name: np.array([dict(sample.slices)[name] for sample in test]) for name, _ in test[0].slices},
+        probabilities=np.concatenate([part.probabilities for part in parts]),
+        label_names=manifest.labels,
+        exclusive=manifest.thresholds is None,
     )
 
 
@@ -84,9 +105,8 @@ def _as_the_sample_writes_it(answer: str, true: str) -> str:
 def _shared_measures(answers: TestAnswers) -> dict[str, JsonValue]:
     return {
         "accuracy": _accuracy(answers.correct),
-        "accuracy_by_domain": {
-            str(domain): _accuracy(answers.correct[answers.domains == domain]) for domain in sorted(set(answers.domains))
-        },
+        "accuracy_by_domain": _accuracy_by(answers.domains, answers.correct),
+        "accuracy_by_slice": {name: _accuracy_by(values, answers.correct) for name, values in answers.slices.items()},
         "expected_calibration_error": expected_calibration_error(answers.confidences, answers.correct),
     }
 
@@ -104,6 +124,10 @@ def _measures(manifest: BundleManifest, answers: TestAnswers, probabilities: NDA
         "log_loss": float(-np.log(np.maximum(np.where(true >= 0, probabilities[np.arange(len(true)), true], 1e-12), 1e-12)).mean()),
         "confusion": _confusion(true, probabilities.argmax(axis=1), len(labels)),
     }
+
+
+def _accuracy_by(groups: NDArray[np.str_], correct: NDArray[np.bool_]) -> dict[str, JsonValue]:
+    return {str(name): _accuracy(correct[groups == name]) for name in sorted(set(groups.tolist()))}
 
 
 def _accuracy(correct: NDArray[np.bool_]) -> dict[str, JsonValue]:

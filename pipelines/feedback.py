@@ -24,6 +24,7 @@ class NewSample:
         domain: Where it came from.
         arrival: ISO 8601 date, or empty.
         group, split: As in the labels table; empty where nobody said.
+        slices: Name and cell of further columns of the labels table, where somebody said.
     """
 
     sha256: str
@@ -32,6 +33,7 @@ class NewSample:
     arrival: str = ""
     group: str = ""
     split: str = ""
+    slices: tuple[tuple[str, str], ...] = ()
 
 
 def labelled_samples(

@@ -135,6 +135,6 @@ def _with_validation(samples: Sequence[SourceSample], images: Sequence[ImageFile
 
 
 def _write_labels(samples: Sequence[SourceSample], path: Path) -> None:
-    table = pd.DataFrame([asdict(sample) for sample in samples])
+    table = pd.DataFrame([asdict(sample) for sample in samples]).drop(columns="slices")
     used = [column for column in OPTIONAL_COLUMNS if table[column].ne("").any()]
     table[[*REQUIRED_COLUMNS, *used]].to_csv(path, index=False, lineterminator="\n")

@@ -83,14 +83,14 @@ def ingest_folder(source: Path, data_dir: Path, config: ProjectConfig, domain: s
     Args:
         source: See `pipelines.sample_source`.
         data_dir: With the labels table.
-        config: Its `labels`, `labels_per_sample` and `data.labels_table` are used.
+        config: Its `labels`, `labels_per_sample`, `data.labels_table` and `data.slices` are used.
         domain: Of the samples for which a table does not state one.
 
     Raises:
         ConfigurationError: There is nothing at `source`.
         DataError: There is no sample in it, or a table cannot be read.
     """
-    content = read_source(source, config.labels_per_sample)
+    content = read_source(source, config.labels_per_sample, config.data.slices)
     if not content.samples:
         raise DataError(
             got=f"{source} without a usable sample.",
@@ -125,7 +125,7 @@ def _is_known_picture(file: Path, known: KnownContent) -> bool:
 
 
 def _as_new(sample: SourceSample, image: ImageFile, domain: str) -> NewSample:
-    return NewSample(image.id, sample.label, sample.domain or domain, sample.arrival, sample.group, sample.split)
+    return NewSample(image.id, sample.label, sample.domain or domain, sample.arrival, sample.group, sample.split, sample.slices)
 
 
 def _add(data_dir: Path, candidates: Sequence[_Candidate], folder: str, config: ProjectConfig) -> IngestSummary:
@@ -154,7 +154,7 @@ def _add(data_dir: Path, candidates: Sequence[_Candidate], folder: str, config: 
 
 def _row(path: str, sample: NewSample) -> dict[str, str]:
     stated = {"group": sample.group, "domain": sample.domain, "arrival": sample.arrival, "split": sample.split}
-    return {"path": path, "label": sample.label, **stated}
+    return {"path": path, "label": sample.label, **stated, **dict(sample.slices)}
 
 
 @contextmanager

@@ -110,7 +110,7 @@ def has_control_character(text: str) -> bool:
 def _row_fault(row: LabelRow) -> str:
     if not row.path:
         return "the path is empty"
-    cells = (row.path, row.label, row.group, row.domain, row.arrival, row.split)
+    cells = (row.path, row.label, row.group, row.domain, row.arrival, row.split, *(cell for _, cell in row.slices))
     odd = next((cell for cell in cells if has_control_character(cell)), None)
     return "" if odd is None else f"{odd!r} holds a control character"
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipelines.dataset import DEFAULT_DOMAIN
-from pipelines.labels_table import OPTIONAL_COLUMNS
+from pipelines.labels_table import COLUMNS, OPTIONAL_COLUMNS
 from pipelines.staging import replace_file
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 Row = Mapping[str, str]
 
 
@@ -24,7 +24,9 @@ def append_rows(table: Path, columns: Sequence[str], rows: Sequence[Row], stagin
         rows: Cells by column; a column that a row does not name stays empty.
         staging: Folder outside of the data, on the same file system: for the new table until it is whole.
     """
-    new_columns = [column for column in OPTIONAL_COLUMNS if column not in columns and any(_says_something(column, row) for row in rows)]
+    further = dict.fromkeys(column for row in rows for column in row if column not in COLUMNS)
+    known = (*OPTIONAL_COLUMNS, *further)
+    new_columns = [column for column in known if column not in columns and any(_says_something(column, row) for row in rows)]
     if table.suffix.lower() == ".parquet":
         content = _longer_parquet(table, columns, new_columns, rows)
     else:
@@ -47,17 +49,18 @@ def _longer_csv(content: bytes, columns: Sequence[str], n_new_columns: int, rows
 
 
 def _wider_csv(content: bytes, new_columns: Sequence[str], terminator: str) -> bytes:
-    mark = _BYTE_ORDER_MARK if content.startswith(_BYTE_ORDER_MARK) else b""
+    mark = BYTE_ORDER_MARK if content.startswith(BYTE_ORDER_MARK) else b""
     lines = [cells for cells in csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")) if cells]
     wider = [lines[0] + list(new_columns), *(cells + [""] * len(new_columns) for cells in lines[1:])]
     return mark + _as_csv(wider, terminator)
 
 
 def _as_csv(lines: Sequence[Sequence[str]], terminator: str) -> bytes:
-    return "".join(_as_line(cells) + terminator for cells in lines).encode()
+    return "".join(csv_line(cells) + terminator for cells in lines).encode()
 
 
-def _as_line(cells: Sequence[str]) -> str:
+def csv_line(cells: Sequence[str]) -> str:
+    """One row of a CSV file, without its line end."""
     # The writer puts quotes around a carriage return only if its own line ends hold one.
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\r\n").writerow(cells)

@@ -26,6 +26,7 @@ class LabelRow:
 
     Attributes:
         where: Names the row to a reader: `labels.csv line 17`, or `labels.parquet row 16`.
+        slices: Name and cell of each further column that was asked for and that the table has.
     """
 
     where: str
@@ -35,6 +36,7 @@ class LabelRow:
     domain: str = ""
     arrival: str = ""
     split: str = ""
+    slices: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,23 +47,26 @@ class LabelsTable:
         rows: In the table's order.
         columns: In the table's order, unknown ones included.
         findings: Rows that could not be read as the header says; they are not among `rows`.
+        slices: Further columns that the rows carry.
     """
 
     rows: tuple[LabelRow, ...]
     columns: tuple[str, ...]
     findings: tuple[Finding, ...]
+    slices: tuple[str, ...] = ()
 
     @property
     def unknown_columns(self) -> tuple[str, ...]:
         """Columns that Regraft does not use."""
-        return tuple(column for column in self.columns if column not in COLUMNS)
+        return tuple(column for column in self.columns if column not in (*COLUMNS, *self.slices))
 
 
-def read_labels_table(table: Path) -> LabelsTable:
+def read_labels_table(table: Path, slices: Sequence[str] = ()) -> LabelsTable:
     """Reads a labels table.
 
     Args:
         table: `.csv` (UTF-8, with or without byte order mark, comma between cells) or `.parquet`.
+        slices: Further columns to carry, where the table has them; see `refuse_missing_slices`.
 
     Raises:
         DataError: No such file, another format, not UTF-8, a column missing or twice, or no row.
@@ -69,9 +74,9 @@ def read_labels_table(table: Path) -> LabelsTable:
     if not table.is_file():
         raise _no_table(table)
     if table.suffix.lower() == ".parquet":
-        columns, rows, findings = _read_parquet(table)
+        columns, rows, findings = _read_parquet(table, slices)
     elif table.suffix.lower() == ".csv":
-        columns, rows, findings = _read_csv(table)
+        columns, rows, findings = _read_csv(table, slices)
     else:
         raise DataError(
             got=f"the labels table {table.name}.", allowed="a .csv or .parquet file.", next_step="export the table as CSV in UTF-8."
@@ -82,7 +87,27 @@ def read_labels_table(table: Path) -> LabelsTable:
             allowed="one row for each sample, with its path and its label.",
             next_step="add the samples to the table.",
         )
-    return LabelsTable(tuple(rows), tuple(columns), tuple(findings))
+    return LabelsTable(tuple(rows), tuple(columns), tuple(findings), tuple(name for name in slices if name in columns))
+
+
+def refuse_missing_slices(table: LabelsTable, slices: Sequence[str], name: str) -> None:
+    """Refuses a table that lacks a column of `data.slices`.
+
+    Args:
+        table: Read with `slices`.
+        slices: Of the conf file.
+        name: Of the table, for the reader.
+
+    Raises:
+        DataError: Names the columns that are there.
+    """
+    missing = [column for column in slices if column not in table.columns]
+    if missing:
+        raise DataError(
+            got=f"{name} without the column {', '.join(map(repr, missing))} that data.slices names.",
+            allowed=f"its further columns: {', '.join(map(repr, (*table.slices, *table.unknown_columns))) or 'none'}.",
+            next_step="add the column to the table, or correct data.slices in the conf file.",
+        )
 
 
 def _no_table(table: Path) -> DataError:
@@ -108,7 +133,7 @@ def _check_columns(table: Path, columns: Sequence[str]) -> None:
     )
 
 
-def _read_csv(table: Path) -> tuple[list[str], list[LabelRow], list[Finding]]:
+def _read_csv(table: Path, slices: Sequence[str]) -> tuple[list[str], list[LabelRow], list[Finding]]:
     try:
         text = table.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -118,7 +143,7 @@ def _read_csv(table: Path) -> tuple[list[str], list[LabelRow], list[Finding]]:
             next_step="save the table as CSV in UTF-8.",
         ) from error
     try:
-        return _parse_csv(table, text)
+        return _parse_csv(table, text, slices)
     except csv.Error as error:
         raise DataError(
             got=f"{table.name}, which does not parse as CSV: {error}.",
@@ -127,7 +152,7 @@ def _read_csv(table: Path) -> tuple[list[str], list[LabelRow], list[Finding]]:
         ) from error
 
 
-def _parse_csv(table: Path, text: str) -> tuple[list[str], list[LabelRow], list[Finding]]:
+def _parse_csv(table: Path, text: str, slices: Sequence[str]) -> tuple[list[str], list[LabelRow], list[Finding]]:
     lines = _csv_lines(text)
     _, columns = next(lines, (1, []))
     _check_columns(table, columns)
@@ -136,7 +161,7 @@ def _parse_csv(table: Path, text: str) -> tuple[list[str], list[LabelRow], list[
     for line, cells in lines:
         where = f"{table.name} line {line}"
         if len(cells) == len(columns):
-            rows.append(_as_row(where, dict(zip(columns, cells, strict=True))))
+            rows.append(_as_row(where, dict(zip(columns, cells, strict=True)), slices))
         else:
             hint = "; put double quotes around a cell with a comma" if len(cells) > len(columns) else ""
             findings.append(Finding(where, f"has {len(cells)} cells, the header has {len(columns)}{hint}"))
@@ -153,7 +178,7 @@ def _csv_lines(text: str) -> Iterator[tuple[int, list[str]]]:
         first_line = reader.line_num + 1
 
 
-def _read_parquet(table: Path) -> tuple[list[str], list[LabelRow], list[Finding]]:
+def _read_parquet(table: Path, slices: Sequence[str]) -> tuple[list[str], list[LabelRow], list[Finding]]:
     import pyarrow
     import pyarrow.parquet
 
@@ -167,16 +192,17 @@ def _read_parquet(table: Path) -> tuple[list[str], list[LabelRow], list[Finding]
         ) from error
     columns = list(content.column_names)
     _check_columns(table, columns)
-    known = content.select([column for column in columns if column in COLUMNS])
+    known = content.select([column for column in columns if column in (*COLUMNS, *slices)])
     rows = [
-        _as_row(f"{table.name} row {number}", {column: _as_text(value) for column, value in record.items()})
+        _as_row(f"{table.name} row {number}", {column: _as_text(value) for column, value in record.items()}, slices)
         for number, record in enumerate(known.to_pylist(), start=1)
     ]
     return columns, rows, []
 
 
-def _as_row(where: str, cells: dict[str, str]) -> LabelRow:
-    return LabelRow(where, **{column: cells[column] for column in COLUMNS if column in cells})
+def _as_row(where: str, cells: dict[str, str], slices: Sequence[str]) -> LabelRow:
+    further = tuple((name, cells[name]) for name in slices if name in cells)
+    return LabelRow(where, slices=further, **{column: cells[column] for column in COLUMNS if column in cells})
 
 
 def _as_text(value: object) -> str:

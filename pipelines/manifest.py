@@ -1,6 +1,7 @@
 """Stage `manifest`: reads the labels table and every file once, and writes down what is there and what is wrong with it.
 
-    samples.csv    the columns of `pipelines.dataset.Sample`; `split` holds what the team has fixed itself, else nothing
+    samples.csv    the columns of `pipelines.dataset`, `slice:NAME` for each of `data.slices` among them; `split` holds what the team has
+                   fixed itself, else nothing
     images.csv     id, path, width_px, height_px, mode, n_bytes, pixel_digest; one row for each of samples.csv, in its order
     problems.csv   where, problem, kind; all of them from one pass
 
@@ -11,19 +12,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 
 from pipelines.config import ProjectConfig
-from pipelines.dataset import DEFAULT_DOMAIN, Sample
+from pipelines.dataset import DEFAULT_DOMAIN, SAMPLE_COLUMNS, SLICE_PREFIX, with_slice_prefix
 from pipelines.image_files import ImageFile, Unusable, inspect_images, normal_path
 from pipelines.label_rows import Problem, split_problems, usable_rows, with_read_labels
-from pipelines.labels_table import COLUMNS, LabelRow, LabelsTable, read_labels_table
+from pipelines.labels_table import COLUMNS, LabelRow, LabelsTable, read_labels_table, refuse_missing_slices
 
 SAMPLES, IMAGES, PROBLEMS = "samples.csv", "images.csv", "problems.csv"
-SAMPLE_COLUMNS = tuple(field.name for field in fields(Sample))
 IMAGE_COLUMNS = ("id", "path", "width_px", "height_px", "mode", "n_bytes", "pixel_digest")
 PROBLEM_COLUMNS = ("where", "problem", "kind")
 
@@ -32,9 +32,11 @@ def build_manifest(data_dir: Path, config: ProjectConfig, out: Path) -> None:
     """Reads the dataset and writes samples.csv, images.csv and problems.csv into `out`.
 
     Raises:
-        DataError: The labels table is missing, is not UTF-8, lacks a column or has no rows. Everything else is a row of problems.csv.
+        DataError: The labels table is missing, is not UTF-8, lacks a column (one of `data.slices`, too) or has no rows. Everything else is
+            a row of problems.csv.
     """
-    table = read_labels_table(data_dir / config.data.labels_table)
+    table = read_labels_table(data_dir / config.data.labels_table, config.data.slices)
+    refuse_missing_slices(table, config.data.slices, config.data.labels_table)
     problems = _notes(table, config.data.labels_table) + [Problem(item.where, item.problem, "row") for item in table.findings]
     rows, row_problems = usable_rows(table.rows)
     rows, label_problems = with_read_labels(rows, config.labels, config.labels_per_sample)
@@ -43,7 +45,8 @@ def build_manifest(data_dir: Path, config: ProjectConfig, out: Path) -> None:
     unusable = [(row, file) for row, file in zip(rows, files, strict=True) if isinstance(file, Unusable)]
     problems += row_problems + [Problem(normal_path(row.path), file.problem, "file") for row, file in unusable]
     problems += label_problems + split_problems(rows) + _twin_problems(pairs)
-    _write(out / SAMPLES, SAMPLE_COLUMNS, [_sample(row, file) for row, file in pairs])
+    columns = [*SAMPLE_COLUMNS, *(SLICE_PREFIX + name for name in config.data.slices)]
+    _write(out / SAMPLES, columns, [_sample(row, file) for row, file in pairs])
     _write(out / IMAGES, IMAGE_COLUMNS, [{**asdict(file), "path": normal_path(row.path)} for row, file in pairs])
     _write(out / PROBLEMS, PROBLEM_COLUMNS, [asdict(problem) for problem in problems])
 
@@ -60,7 +63,7 @@ def _write(path: Path, columns: Sequence[str], rows: list[dict[str, object]]) ->
 
 def _sample(row: LabelRow, file: ImageFile) -> dict[str, object]:
     optional = {"group": row.group or file.id, "domain": row.domain or DEFAULT_DOMAIN, "arrival": row.arrival, "split": row.split}
-    return {"id": file.id, "path": normal_path(row.path), "label": row.label, **optional}
+    return {"id": file.id, "path": normal_path(row.path), "label": row.label, **optional, **with_slice_prefix(row.slices)}
 
 
 def _notes(table: LabelsTable, name: str) -> list[Problem]:

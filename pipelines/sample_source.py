@@ -35,6 +35,7 @@ class SourceSample:
     Attributes:
         path: Relative to the source's root, with forward slashes.
         label: A set of labels is in its one form, in the order of the source's classes.
+        slices: Name and cell of each further column that was asked for and that the source's table has.
     """
 
     path: str
@@ -43,6 +44,7 @@ class SourceSample:
     domain: str = ""
     arrival: str = ""
     split: str = ""
+    slices: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,13 @@ class _Listing:
     findings: list[Finding]
 
 
-def read_source(source: Path, labels_per_sample: LabelsPerSample = "one") -> SampleSource:
+def read_source(source: Path, labels_per_sample: LabelsPerSample = "one", slices: Sequence[str] = ()) -> SampleSource:
     """Reads a source and decodes each of its images once.
 
     Args:
         source: A folder or a table.
         labels_per_sample: `many`: labels are sets; an empty one is a set, too.
+        slices: Further columns of a table to carry, where it has them.
 
     Raises:
         ConfigurationError: There is nothing at `source`.
@@ -96,7 +99,7 @@ def read_source(source: Path, labels_per_sample: LabelsPerSample = "one") -> Sam
         )
     table = source if source.is_file() else next((source / name for name in TABLES_IN_FOLDER if (source / name).is_file()), None)
     root = source if table is None else table.parent
-    listing = _list_folder(root) if table is None else _list_table(table, labels_per_sample)
+    listing = _list_folder(root) if table is None else _list_table(table, labels_per_sample, slices)
     if labels_per_sample == "many":
         listing = _with_sets(listing)
     files = inspect_images(root, [sample.path for sample in listing.samples], links_may_leave=True)
@@ -124,14 +127,16 @@ def _with_sets(listing: _Listing) -> _Listing:
     return _Listing(samples, classes, listing.split_folders, listing.ignored, [*listing.findings, *wrong])
 
 
-def _list_table(table: Path, labels_per_sample: LabelsPerSample) -> _Listing:
-    content = read_labels_table(table)
+def _list_table(table: Path, labels_per_sample: LabelsPerSample, slices: Sequence[str]) -> _Listing:
+    content = read_labels_table(table, slices)
     rows, problems = usable_rows(content.rows)
     problems += split_problems(rows)
     findings = [*content.findings, *(Finding(problem.where, problem.problem) for problem in problems)]
     labelled = [row for row in rows if row.label or labels_per_sample == "many"]
     findings += [Finding(row.where, "the label is empty") for row in rows if not row.label and labels_per_sample == "one"]
-    samples = [SourceSample(normal_path(row.path), row.label, row.group, row.domain, row.arrival, row.split) for row in labelled]
+    samples = [
+        SourceSample(normal_path(row.path), row.label, row.group, row.domain, row.arrival, row.split, row.slices) for row in labelled
+    ]
     ignored = [f"the column {column!r} of {table.name}" for column in content.unknown_columns]
     return _Listing(samples, sorted({row.label for row in labelled}), [], ignored, findings)
 

@@ -20,8 +20,8 @@ import pandas as pd
 from pipelines.config import ProjectConfig, SplitSection
 from pipelines.core.errors import DataError, Finding
 from pipelines.core.label_sets import members_of
-from pipelines.dataset import SPLITS, Split
-from pipelines.manifest import IMAGES, SAMPLE_COLUMNS, SAMPLES
+from pipelines.dataset import SAMPLE_COLUMNS, SPLITS, Split, slice_columns
+from pipelines.manifest import IMAGES, SAMPLES
 
 COPIES = "copies.csv"
 _USED: tuple[Split, ...] = ("train", "validation", "test")
@@ -70,7 +70,8 @@ def assign_splits(manifest: Path, config: ProjectConfig, out: Path) -> None:
         _refuse_missing(table[~is_copy], config.labels)
     else:
         _refuse_one_sided(table[~is_copy], config.labels)
-    table.loc[~is_copy, list(SAMPLE_COLUMNS)].to_csv(out / SAMPLES, index=False, lineterminator="\n")
+    columns = [*SAMPLE_COLUMNS, *slice_columns(table.columns)]
+    table.loc[~is_copy, columns].to_csv(out / SAMPLES, index=False, lineterminator="\n")
     _copies(table, is_copy).to_csv(out / COPIES, index=False, lineterminator="\n")
 
 

@@ -52,9 +52,10 @@ class Stages:
 
             build_manifest(self.workspace.data, self.config, out)
 
-        return self._store.run(
-            "manifest", {"dataset": dataset, **self._section("labels", "labels_per_sample", "data")}, "pipelines.manifest", make
-        )
+        # A licence is said of the data and stands in none of these.
+        data = self.config.data.model_dump(mode="json", exclude={"licence"})
+        key = {"dataset": dataset, "data": data, **self._section("labels", "labels_per_sample")}
+        return self._store.run("manifest", key, "pipelines.manifest", make)
 
     def validate(self, manifest: StageOutput) -> StageOutput:
         """Checks the manifest; its output exists for bad data too, so that the Data Docs can be read."""
@@ -64,7 +65,8 @@ class Stages:
 
             validate(manifest.path, self.config, out)
 
-        key = {"manifest": manifest.fingerprint, **self._section("project", "labels", "labels_per_sample", "data", "split")}
+        data = self.config.data.model_dump(mode="json", exclude={"licence"})
+        key = {"manifest": manifest.fingerprint, "data": data, **self._section("project", "labels", "labels_per_sample", "split")}
         return self._store.run("validate", key, "pipelines.validate", make)
 
     def split(self, manifest: StageOutput) -> StageOutput:
@@ -151,12 +153,14 @@ class Stages:
         """Trains by the configured method."""
 
         def make(out: Path) -> None:
+            from pipelines.hardware import HARDWARE_FILE, describe_hardware
             from pipelines.training.launch import train_in_processes
             from pipelines.training.train import KeptFolders, train
 
             run = train if self.config.compute.processes == 1 else train_in_processes
             kept = KeptFolders(self.workspace.features, checkpoints)
             run(split.path / "samples.csv", self.workspace.data, selected.path / "backbone.json", self.config, kept, out, self.progress)
+            (out / HARDWARE_FILE).write_bytes(canonical_json(describe_hardware(self.config.device)))
 
         sections = self._section("labels", "labels_per_sample", "method", "device", "compute", "seed")
         key = {"split": split.fingerprint, "select": selected.fingerprint, **sections}
@@ -224,6 +228,36 @@ class Stages:
 
         key = {"bundle": read_manifest(bundle)[1], "split": split.fingerprint, **self._section("labels_per_sample")}
         return self._store.run("evaluate", key, "pipelines.evaluate", make)
+
+    def learning_curve(self, split: StageOutput, selected: StageOutput) -> StageOutput:
+        """Measures how a probe gains with the number of training samples; on features that training has kept."""
+        from pipelines.selection import probe_section
+
+        def make(out: Path) -> None:
+            from pipelines.backbones import read_selected
+            from pipelines.learning_curve import learning_curve
+            from pipelines.training.gathering import material_for
+
+            choice, samples = read_selected(selected.path / "backbone.json"), split.path / "samples.csv"
+            material = material_for(choice, samples, self.workspace.data, self.config, self.workspace.features, out, self.progress)
+            learning_curve(material, probe_section(self.config), out)
+
+        probe = probe_section(self.config).model_dump(mode="json")
+        sections = self._section("labels", "labels_per_sample", "device", "seed")
+        key: dict[str, JsonValue] = {"split": split.fingerprint, "select": selected.fingerprint, "probe": probe, **sections}
+        return self._store.run("learning_curve", key, "pipelines.learning_curve", make)
+
+    def mistakes(self, bundle: Path, split: StageOutput, evaluated: StageOutput) -> StageOutput:
+        """Pictures of the test samples that a sealed bundle got wrong with the most confidence."""
+
+        def make(out: Path) -> None:
+            from pipelines.mistakes import find_mistakes
+
+            kind = self.config.labels_per_sample
+            find_mistakes(bundle, evaluated.path, split.path / "samples.csv", self.workspace.data, out, kind)
+
+        key = {"evaluate": evaluated.fingerprint, "split": split.fingerprint, **self._section("labels_per_sample")}
+        return self._store.run("mistakes", key, "pipelines.mistakes", make)
 
 
 def _last_change(folder: Path) -> float:

@@ -51,8 +51,9 @@ class Workspace:
     def state(self) -> Path:
         """What git and DVC do not keep.
 
-        All of it can be made again, two parts apart: `serving/` (request log, feedback and raw inputs that were not ingested yet) and
-        `runs/` (records of decisions, which the cool-down and the policy read).
+        All of it can be made again, three parts apart: `serving/` (request log, feedback and raw inputs that were not ingested yet),
+        `runs/` (records of decisions, which the cool-down and the policy read) and `monitoring/` (what windows were allowed of the false
+        alarms).
         """
         return self.root / ".regraft"
 
@@ -73,7 +74,7 @@ class Workspace:
 
     @property
     def reports(self) -> Path:
-        """HTML reports: `reports/runs/ID/`, `reports/monitor/ID/`."""
+        """HTML reports: `reports/runs/ID/`, `reports/monitor/ID/`, `reports/audit/ID/`, where a person may be filling in a table."""
         return self.state / "reports"
 
     @property

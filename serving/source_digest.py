@@ -7,7 +7,7 @@ from pathlib import Path
 
 _FOLDERS = ("serving", "pipelines/core")
 # Tools around an endpoint; a Bento does not carry them.
-NOT_SHIPPED = frozenset({"serving/build.py", "serving/process.py", "serving/verify.py", "serving/client.py"})
+NOT_SHIPPED = frozenset({"serving/build.py", "serving/process.py", "serving/verify.py", "serving/latency.py", "serving/client.py"})
 
 
 def shipped_sources(root: Path) -> list[str]:

@@ -40,6 +40,10 @@ def retrain(
     conf: ConfOption = None,
     overrides: SetOption = None,
     trigger: Annotated[Literal["person", "schedule"], typer.Option("--trigger", help="What starts it; kept in the registry.")] = "person",
+    force: Annotated[
+        str | None,
+        typer.Option("--force", help="A reason; promotes although gates refuse. Kept in the registry. Errors cannot be forced."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Runs the flow: validate, train, judge, package, serve once, promote. Exit code 1: a gate refused."""
@@ -53,7 +57,7 @@ def retrain(
             stderr_console().print("starting Prefect (a temporary server takes 10 to 20 s; `regraft deploy` keeps one)", style="dim")
         from flows.retrain import run_retrain
 
-        record = run_retrain(session.workspace.root, conf, overrides or (), trigger, progress)
+        record = run_retrain(session.workspace.root, conf, overrides or (), trigger, progress, force)
     print_run(record, as_json=as_json)
     if record.outcome == "refused":
         raise typer.Exit(1)

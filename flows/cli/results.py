@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from flows.monitor import MonitorResult
     from flows.production import Deployed
     from flows.status import Status
-    from pipelines.versioning.registry import ChampionRecord, Lineage
+    from pipelines.versioning.registry import ChampionRecord
 
 
 def print_run(record: RunRecord, *, as_json: bool) -> None:
@@ -27,6 +27,7 @@ def print_run(record: RunRecord, *, as_json: bool) -> None:
             "reason": record.reason,
             "promote": record.outcome == "promoted",
             "gates": content["decisions"],
+            "forced": content["forced"],
         }
         names = ("bundle", "version", "accuracy", "accuracy_by_domain", "stages_seconds", "reports", "run", "dataset")
         print_json({"decision": judged, **{name: content[name] for name in names}})
@@ -124,7 +125,9 @@ def print_champion(record: ChampionRecord, *, as_json: bool) -> None:
 
 def print_history(records: Sequence[ChampionRecord], *, as_json: bool) -> None:
     """Champions, in the order of the registry."""
-    rows = [_champion_row(record) for record in records]
+    from pipelines.versioning.account import champion_row
+
+    rows = [champion_row(record) for record in records]
     if as_json:
         print_json(rows)
         return
@@ -132,28 +135,8 @@ def print_history(records: Sequence[ChampionRecord], *, as_json: bool) -> None:
 
     table = Table("promoted at", "version", "bundle", "dataset", "by", "why")
     for row in rows:
-        table.add_row(row["promoted_at"], row["version"], row["bundle"], row["dataset"], row["kind"], row["why"])
+        table.add_row(*(str(row[name]) for name in ("promoted_at", "version", "bundle", "dataset", "kind", "why")))
     _stdout().print(table)
-
-
-def print_model(lineage: Lineage, *, as_json: bool) -> None:
-    """All that is known of a registered version."""
-    model = lineage.model
-    content = {
-        "version": model.name,
-        "bundle": model.bundle_id,
-        "commit": model.commit,
-        "dataset": model.dataset_digest,
-        "registered_at": model.registered_at.isoformat(),
-        "lineage": lineage.lineage,
-        "decision": lineage.decision,
-        "promotions": [_champion_row(record) for record in lineage.promotions],
-    }
-    if as_json:
-        print_json(content)
-        return
-    facts = "\n".join(f"{name:14}{content[name]}" for name in ("version", "bundle", "commit", "dataset", "registered_at"))
-    _stdout().print(f"{facts}\n\n{lineage.card}", markup=False, highlight=False)
 
 
 def print_deployments(deployed: Deployed, *, as_json: bool) -> None:
@@ -167,17 +150,6 @@ def print_deployments(deployed: Deployed, *, as_json: bool) -> None:
         f"start a worker with:\n  {deployed.worker}",
     ]
     _stdout().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
-
-
-def _champion_row(record: ChampionRecord) -> dict[str, Any]:
-    return {
-        "promoted_at": record.promoted_at.isoformat(),
-        "version": record.version,
-        "bundle": record.bundle_id,
-        "dataset": record.dataset_digest,
-        "kind": record.kind,
-        "why": record.why,
-    }
 
 
 def _stdout() -> Any:

@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command()(doctor)
     data_app.command("sample")(data_sample)
     data_app.command("commit")(data_commit)
+    data_app.command("relabel")(data_relabel)
     app.add_typer(data_app, name="data")
     backbones_app.command("list")(backbones_list)
     backbones_app.command("rank")(backbones_rank)
@@ -73,6 +74,28 @@ def data_commit(
     with only_writer(session.workspace):
         version = commit_dataset(session.workspace.root, message)
     stderr_console().print(f"dataset {version.digest}: {version.n_files} files, commit {version.git_commit[:8]}")
+
+
+def data_relabel(
+    file: Annotated[Path, typer.Argument(help="A run's audit.csv with the column new_label filled in, or drop in the column action.")],
+    is_trial: Annotated[bool, typer.Option("--dry-run", help="Checks the file and shows what would change.")] = False,
+    workspace: WorkspaceOption = HERE,
+    conf: ConfOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Corrects labels as an edited audit table says, as a new dataset version."""
+    from flows.cli.console import print_json, stderr_console
+    from flows.exclusive import only_writer
+    from flows.relabelling import relabel
+    from flows.session import open_session
+
+    session = open_session(workspace, conf)
+    with only_writer(session.workspace):
+        relabelled = relabel(session, file, is_trial=is_trial)
+    if as_json:
+        print_json(relabelled.as_json())
+    else:
+        stderr_console().print(relabelled.as_text(), markup=False, highlight=False, soft_wrap=True)
 
 
 def ingest(

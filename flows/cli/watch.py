@@ -15,8 +15,20 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def monitor(workspace: WorkspaceOption = HERE, conf: ConfOption = None, as_json: JsonOption = False) -> None:
+def monitor(
+    workspace: WorkspaceOption = HERE,
+    conf: ConfOption = None,
+    as_json: JsonOption = False,
+    ui: Annotated[bool, typer.Option("--ui", help="Only show the windows judged so far, in Evidently's dashboard.")] = False,
+    port: Annotated[int, typer.Option("--port", help="Of the dashboard.", min=1, max=65_535)] = 8000,
+) -> None:
     """Compares the latest traffic with the champion's reference; exit code 1: drift or degraded."""
+    if ui:
+        from flows.dashboard import show_dashboard
+        from flows.session import open_session
+
+        show_dashboard(open_session(workspace, conf), port)
+        return
     from flows.cli.console import shown_progress
     from flows.cli.results import print_verdict
     from flows.session import open_session

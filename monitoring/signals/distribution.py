@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from monitoring.signals.kolmogorov_smirnov import MAX_EXACT, exact_p_value, largest_gap
 from monitoring.signals.permutation import draw_window_counts, permutation_p_value
 
 # The log keeps 5 significant digits of a statistic (`pipelines.core.request_log`), the reference all of float32. The test compares
 # ranks: without the same rounding on both sides a constant 9.614710 would lie above its own logged value 9.6147 in every window.
 N_DIGITS = 5
 _MAX_CELLS = 4_000_000
-_MAX_EXACT_PAIRS = 10_000
 Statistic = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
 
 
@@ -36,39 +36,26 @@ class DistributionTest:
     method: str
 
 
-def kolmogorov_smirnov_test(
-    reference: NDArray[np.float64], window: NDArray[np.float64], n_permutations: int, rng: np.random.Generator
-) -> DistributionTest:
-    """Two-sided two-sample Kolmogorov-Smirnov test that keeps its level and its power with ties.
-
-    Without ties the p-value is SciPy's, with ties (constant or discrete values) it is a permutation p-value.
+def kolmogorov_smirnov_test(reference: NDArray[np.float64], window: NDArray[np.float64]) -> DistributionTest:
+    """Two-sided two-sample Kolmogorov-Smirnov test that keeps its level and its power with ties (`kolmogorov_smirnov.exact_p_value`).
 
     Args:
         reference: [n], finite; compared to 5 significant digits.
         window: [m], finite; likewise.
-        n_permutations: At most so many, where there are ties.
-        rng: Of the permutations.
 
     Returns:
         The statistic is the largest difference of the distribution functions, in [0, 1].
     """
-    from scipy.stats import ks_2samp
-
     first, second = as_logged(reference), as_logged(window)
     values, totals = np.unique(np.concatenate([first, second]), return_counts=True)
-    if len(values) == len(first) + len(second):
-        # The exact sum overflows for large samples, the limit distribution is undefined for a handful.
-        method = "exact" if len(first) * len(second) <= _MAX_EXACT_PAIRS else "asymp"
-        result = ks_2samp(first, second, method=method)
-        return DistributionTest(float(result.statistic), _above_zero(float(result.pvalue)), "Kolmogorov-Smirnov")
     counts = np.bincount(np.searchsorted(values, second), minlength=len(values))
-    observed = float(_largest_gaps(counts[None, :], totals)[0])
-
-    def draw(count: int) -> NDArray[np.float64]:
-        return _in_chunks(_largest_gaps, totals, len(second), count, rng)
-
-    p_value = permutation_p_value(observed, draw, n_permutations)
-    return DistributionTest(observed, p_value, "Kolmogorov-Smirnov, permuted because of ties")
+    gap = largest_gap(counts, totals)
+    p_value = exact_p_value(totals, len(second), gap)
+    return DistributionTest(
+        gap / (len(first) * len(second)),
+        p_value,
+        "Kolmogorov-Smirnov, exact with ties" if totals.sum() <= MAX_EXACT else "Kolmogorov-Smirnov",
+    )
 
 
 def as_logged(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -106,20 +93,9 @@ def _in_chunks(statistic: Statistic, totals: NDArray[np.int64], n_window: int, c
     return np.concatenate([statistic(draw_window_counts(totals, n_window, size, rng), totals) for size in sizes])
 
 
-def _largest_gaps(window_counts: NDArray[np.int64], totals: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Kolmogorov-Smirnov statistics of windows with these counts [b, u] of the sorted values: [b]."""
-    n_total, n_window = int(totals.sum()), int(window_counts[0].sum())
-    gaps = np.cumsum(window_counts, axis=1) * n_total - n_window * np.cumsum(totals)
-    return np.asarray(np.abs(gaps).max(axis=1) / (n_window * (n_total - n_window)), dtype=np.float64)
-
-
 def _chi_square(window_counts: NDArray[np.int64], totals: NDArray[np.int64]) -> NDArray[np.float64]:
     """Pearson's statistic of the 2 x k tables with these window counts [b, k]: [b]."""
     n_total, n_window = int(totals.sum()), int(window_counts[0].sum())
     expected = n_window * totals / n_total
     deviations = ((window_counts - expected) ** 2 / expected).sum(axis=1)
     return np.asarray(deviations * n_total / (n_total - n_window), dtype=np.float64)
-
-
-def _above_zero(p_value: float) -> float:
-    return max(p_value, float(np.finfo(np.float64).tiny))

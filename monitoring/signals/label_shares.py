@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from monitoring.signals.distribution import DistributionTest
 from monitoring.signals.permutation import permutation_p_value
+from monitoring.signals.rows import canonical_order
 
 
 def label_share_test(
@@ -29,7 +30,7 @@ def label_share_test(
     Returns:
         The same for any order of the rows. Where no label tells two answers apart the statistic is 0 and the p-value 1.
     """
-    pooled = np.concatenate([_sorted_rows(reference), _sorted_rows(window)]).astype(np.float64)
+    pooled = np.concatenate([reference[canonical_order(reference)], window[canonical_order(window)]]).astype(np.float64)
     totals = pooled.sum(axis=0)
     pooled = pooled[:, (totals > 0) & (totals < len(pooled))]
     method = "largest chi-square over the labels, permuted"
@@ -42,10 +43,6 @@ def label_share_test(
         return _largest_chi_square(counts, pooled, len(window))
 
     return DistributionTest(observed, permutation_p_value(observed, draw, n_permutations), method)
-
-
-def _sorted_rows(rows: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return np.asarray(rows[np.lexsort(rows.T[::-1])])  # the draw must not depend on the order of the log
 
 
 def _largest_chi_square(window_counts: NDArray[np.float64], pooled: NDArray[np.float64], n_window: int) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ class SignalResult(BaseModel):
 
     Attributes:
         name: For example `embedding`, `confidence`, `brightness`.
-        family: The false-alarm rate is divided equally over the families, and by Holm's method within one.
+        family: The window's level is divided equally over the families, and by Holm's method within one.
         statistic: Of the test that `detail` names; larger means further apart.
         p_value: Chance of a statistic at least as large if nothing had changed.
         threshold: The signal drifted if and only if `p_value <= threshold`.

@@ -4,6 +4,7 @@ Frozen, no unknown keys, all errors at once, each with its path, the value and w
 """
 
 from pipelines.config.backbones import Backbone, BestOfBackbones, ShippedBackbone, SingleBackbone, TimmBackbone
+from pipelines.config.card import CardSection
 from pipelines.config.compute import ComputeSection
 from pipelines.config.data import DataSection, SplitSection
 from pipelines.config.gates import (
@@ -52,6 +53,7 @@ __all__ = [
     "BestOfBackbones",
     "BundleSection",
     "CalibrationGate",
+    "CardSection",
     "ComputeSection",
     "DataSection",
     "FineTuneMethod",

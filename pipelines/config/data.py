@@ -9,6 +9,8 @@ from pydantic import Field, field_validator, model_validator
 
 from pipelines.config.section import Fraction, Section
 
+_LABELS_COLUMNS = ("path", "label", "group", "domain", "arrival", "split")
+
 
 class DataSection(Section):
     """What the data must look like.
@@ -26,6 +28,16 @@ class DataSection(Section):
     max_duplicate_frac: Fraction = 0.05
     slices: tuple[str, ...] = ()
     licence: str | None = None
+
+    @field_validator("slices")
+    @classmethod
+    def _further_columns(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        taken = [name for name in names if name in _LABELS_COLUMNS or not name]
+        if taken:
+            raise ValueError(f"name further columns of the labels table, not {', '.join(map(repr, taken))}, which it has anyway")
+        if len(set(names)) != len(names):
+            raise ValueError("name each column once")
+        return names
 
     @field_validator("labels_table")
     @classmethod

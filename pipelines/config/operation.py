@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -49,25 +49,29 @@ class MonitorSection(Section):
 
     Attributes:
         window: Latest requests that make a window.
-        min_window: Fewer is `insufficient_data`.
-        false_alarm_rate: Chance that a window of unchanged traffic is called drift, over all signals together.
-        n_permutations: Of the embedding test; at least 10 / false_alarm_rate.
-        seed: Of those permutations.
+        min_window: Fewer is `insufficient_data`, whatever the tests would need.
+        false_alarms_per_year: Expected number of false alarms a year, over all windows and tests together, however often the monitor looks.
+        harmful_loss_frac: Loss of accuracy from which on a change counts as harm; 0.05 is five points.
+        seed: Of permutations and resamples.
     """
 
     window: Annotated[int, Field(ge=20)] = 1_000
     min_window: Annotated[int, Field(ge=20)] = 100
-    false_alarm_rate: Annotated[float, Field(gt=0, le=0.2)] = 0.01
-    n_permutations: Annotated[int, Field(ge=99)] = 1_999
+    false_alarms_per_year: Annotated[float, Field(ge=0.01, le=365)] = 1.0
+    harmful_loss_frac: Annotated[float, Field(gt=0, lt=1)] = 0.05
     seed: int = 0
 
-    @model_validator(mode="after")
-    def _p_values_fine_enough(self) -> MonitorSection:
-        if self.n_permutations < 10 / self.false_alarm_rate:
+    @model_validator(mode="before")
+    @classmethod
+    def _no_rate_of_a_window(cls, content: Any) -> Any:
+        if isinstance(content, dict) and "false_alarm_rate" in content:
             raise ValueError(
-                f"n_permutations must be at least 10 / false_alarm_rate = {10 / self.false_alarm_rate:g}, or no p-value is small enough"
+                "false_alarm_rate, the chance of one window, was replaced: write `false_alarms_per_year: 1` for one false alarm"
+                " a year, however often the monitor looks"
             )
-        return self
+        if isinstance(content, dict) and "n_permutations" in content:
+            raise ValueError("n_permutations is no key any more: the tests draw as many as their level needs; take the line out")
+        return content
 
 
 class TriggerSection(Section):
@@ -76,7 +80,9 @@ class TriggerSection(Section):
     Attributes:
         min_new_labels: Labels that came in since the champion's dataset version.
         cooldown_minutes: Between two retrainings, whatever became of the first.
+        on_harmless_drift: Whether a change that costs no accuracy (`monitor.harmful_loss_frac`) may start one, too.
     """
 
     min_new_labels: Annotated[int, Field(ge=1)] = 50
     cooldown_minutes: Annotated[float, Field(ge=0)] = 60
+    on_harmless_drift: bool = False

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pipelines.config.backbones import Backbone
+from pipelines.config.card import CardSection
 from pipelines.config.compute import ComputeSection
 from pipelines.config.data import DataSection, SplitSection
-from pipelines.config.gates import Gate, MinMetricGate
+from pipelines.config.gates import SHIPPING_GATES, Gate, MinMetricGate, SlicesGate
 from pipelines.config.methods import AutoMethod, Method
 from pipelines.config.operation import BundleSection, MonitorSection, ServingSection, TriggerSection
 from pipelines.config.section import Section
@@ -55,6 +56,7 @@ class ProjectConfig(Section):
     serving: ServingSection = ServingSection()
     monitor: MonitorSection = MonitorSection()
     trigger: TriggerSection = TriggerSection()
+    card: CardSection = CardSection()
 
     @model_validator(mode="after")
     def _no_duplicates(self) -> ProjectConfig:
@@ -64,6 +66,26 @@ class ProjectConfig(Section):
         names = [_gate_name(gate) for gate in self.gates]
         if len(set(names)) != len(names):
             raise ValueError(f"gates are listed twice: {', '.join(sorted({name for name in names if names.count(name) > 1}))}")
+        return self
+
+    @model_validator(mode="after")
+    def _asks_before_it_serves(self) -> ProjectConfig:
+        if all(isinstance(gate, SHIPPING_GATES) for gate in self.gates):
+            kinds = ", ".join(gate.kind for gate in self.gates)
+            raise ValueError(
+                f"gates are all on the served Bento ({kinds}); give at least one on what the model answers, such as min_metric"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _gates_name_what_there_is(self) -> ProjectConfig:
+        columns = ("domain", "label", *self.data.slices)
+        for gate in self.gates:
+            if isinstance(gate, MinMetricGate) and gate.label is not None and gate.label not in self.labels:
+                raise ValueError(f"min_metric asks for the recall of {gate.label!r}; labels are {', '.join(self.labels)}")
+            unknown = [name for name in gate.by if name not in columns] if isinstance(gate, SlicesGate) else []
+            if unknown:
+                raise ValueError(f"slices is by {', '.join(unknown)}; there are {', '.join(columns)} (data.slices names further columns)")
         return self
 
     @model_validator(mode="after")

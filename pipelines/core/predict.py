@@ -88,6 +88,11 @@ class Predictor:
             check_goldens(predictor, path)
         return predictor
 
+    @property
+    def network(self) -> tuple[nn.Module, nn.Module]:
+        """Backbone and head, frozen and in evaluation mode: to look into, not to change."""
+        return self._backbone, self._head
+
     def predict(self, samples: Sequence[bytes]) -> Predictions:
         """Predicts from raw sample files.
 

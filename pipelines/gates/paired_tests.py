@@ -1,6 +1,9 @@
-"""The three conditions of the gate `beats_champion`, each on some of the paired test samples."""
+"""The conditions of the gate `beats_champion` where it compares accuracy, each on some of the paired test samples."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
 
 from pydantic import JsonValue
 
@@ -112,6 +115,26 @@ def not_shown_worse(pairs: Pairs, rule: BeatsChampionGate, subject: str, n_subje
         threshold=-rule.margin,
         reason=f"{_counts(pairs)}; {verdict}.",
         detail=_detail(pairs, "not_shown_worse") | {"p_value_of_worse": p_value, "refused_at_p_value": error},
+    )
+
+
+def worst_of(harm: Sequence[Decision], subject: str) -> Decision:
+    """The decisions of `not_shown_worse` on many groups as one, which refuses where any of them does.
+
+    Args:
+        harm: At least one, each of another group.
+        subject: What the groups are, for the condition's name.
+    """
+    worst = min(harm, key=lambda decision: cast(float, decision.detail["p_value_of_worse"]))
+    n_refused = sum(decision.outcome == "refuse" for decision in harm)
+    condition, _, group = worst.condition.partition(" on ")
+    return worst.model_copy(
+        update={
+            "condition": f"{condition} on {subject}",
+            "n": sum(decision.n for decision in harm),
+            "reason": f"a loss beyond the margin is shown on {n_refused} of {len(harm)}; the worst is {group}: {worst.reason}",
+            "detail": worst.detail | {"worst": group, "n_groups": len(harm), "n_refused": n_refused},
+        }
     )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from pipelines.core.errors import ConfigurationError, IntegrityError
+from pipelines.versioning.remote_access import masked, refuse_secrets_in_git, transfer_errors
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -50,7 +51,7 @@ def open_dvc(root: Path) -> Iterator[Repo]:
             yield repo
     except DvcException as error:
         raise ConfigurationError(
-            got=f"a DVC command that failed in {root}: {_chain(error)}.",
+            got=f"a DVC command that failed in {root}: {masked(_chain(error))}.",
             allowed="a DVC repository that this command can work in.",
             next_step=f"read DVC's message, then run `dvc status` and `dvc remote list` in {root}.",
         ) from error
@@ -103,30 +104,42 @@ def require_remote(repo: Repo) -> HashFileDB:
     """The default remote's object store, found to be there.
 
     Raises:
-        ConfigurationError: No default remote, a versioned one, or a local one whose folder is gone.
+        ConfigurationError: No default remote, a versioned one, a local one whose folder is gone, one whose client is not installed, or
+            one whose secrets git would keep.
     """
     from dvc.config import RemoteConfigError
+    from dvc.fs import RemoteMissingDepsError
 
+    refuse_secrets_in_git(repo)
     try:
         remote: HashFileDB = repo.cloud.get_remote_odb(hash_name="md5", command="push")
         location = repo.cloud.get_remote().path
     except RemoteConfigError as error:
         raise ConfigurationError(
-            got=f"no DVC remote that objects can be pushed to: {_chain(error)}.",
+            got=f"no DVC remote that objects can be pushed to: {masked(_chain(error), repo)}.",
             allowed="a default remote: a folder, or an address that DVC knows (without `version_aware` or `worktree`).",
             next_step="add one with `dvc remote add --default NAME URL`, commit .dvc/config and run the command again.",
         ) from error
+    except RemoteMissingDepsError as error:
+        raise ConfigurationError(
+            got=f"the DVC remote {masked(error.url, repo)}, whose client is not installed: {', '.join(error.missing_deps)}.",
+            allowed="a remote that the installed packages can talk to.",
+            next_step=f"install it with `pip install 'regraft[{error.protocol}]'`, or `pip install dvc-{error.protocol}`.",
+        ) from error
     if remote.fs.protocol == "local" and not Path(location).is_dir():
-        raise _remote_gone(location, "its folder is not there")
+        raise _remote_gone(repo, "its folder is not there")
     return remote
 
 
-def _remote_gone(location: str, what: str) -> ConfigurationError:
+def _remote_gone(repo: Repo, what: str) -> ConfigurationError:
+    remote = repo.cloud.get_remote()
+    location, is_local = remote.path, remote.fs.protocol == "local"
+    check = "mount or restore it" if is_local else "check the address, the network and the credentials (`dvc remote list`)"
     return ConfigurationError(
-        got=f"the DVC remote {location}, which cannot be used: {what}.",
+        got=f"the DVC remote {masked(location if is_local else remote.fs.unstrip_protocol(location), repo)}, which cannot be used: "
+        f"{masked(what, repo).rstrip('.')}.",
         allowed="a remote that can be read and written: what git names must be there to be fetched.",
-        next_step="mount or restore it and run the command again, or point to another with `dvc remote modify NAME url URL`; "
-        "nothing was committed.",
+        next_step=f"{check} and run the command again, or point to another with `dvc remote modify NAME url URL`; nothing was committed.",
     )
 
 
@@ -138,17 +151,16 @@ def push_objects(repo: Repo, directory: HashInfo) -> None:
         IntegrityError: Files are neither in the cache nor in the remote.
     """
     from dvc_data.hashfile.transfer import transfer
-    from dvc_objects.errors import ObjectDBError
 
     remote, cache = require_remote(repo), repo.cache.local
     objects = {directory, *_file_hashes(_load_tree(cache, directory))}
     try:
         # No index: what an earlier push saw there may be gone.
         result = transfer(cache, remote, objects, validate_status=_refuse_missing)
-    except (OSError, ObjectDBError) as error:
-        raise _remote_gone(repo.cloud.get_remote().path, str(error)) from error
+    except transfer_errors() as error:
+        raise _remote_gone(repo, str(error)) from error
     if result.failed:
-        raise _remote_gone(repo.cloud.get_remote().path, f"{len(result.failed)} of {len(objects)} files could not be written")
+        raise _remote_gone(repo, f"{len(result.failed)} of {len(objects)} files could not be written")
 
 
 def _refuse_missing(status: CompareStatusResult) -> None:
@@ -167,26 +179,47 @@ def fetch_objects(repo: Repo, directory: HashInfo) -> Tree:
     Raises:
         IntegrityError: Something is in neither place, or the remote cannot be read.
     """
-    from dvc_objects.errors import ObjectDBError
-
-    cache = repo.cache.local
-    try:
-        _download(repo, {directory})
-        tree = _load_tree(cache, directory)
-        _download(repo, _file_hashes(tree))
-    except (OSError, ObjectDBError, ConfigurationError) as error:
-        raise IntegrityError(
-            got=f"the tracked directory {directory.value}, which is not whole in DVC's cache, and the remote cannot be read: {error}",
-            allowed="its files in the cache or in the remote.",
-            next_step="mount or restore the remote and run the command again.",
-        ) from error
+    tree = fetch_listing(repo, directory)
+    fetch_files(repo, directory, _file_hashes(tree))
     return tree
 
 
-def _download(repo: Repo, objects: set[HashInfo]) -> None:
+def fetch_listing(repo: Repo, directory: HashInfo) -> Tree:
+    """A directory's listing alone: names and digests, no file.
+
+    Raises:
+        IntegrityError: As `fetch_objects`.
+    """
+    fetch_files(repo, directory, {directory})
+    return _load_tree(repo.cache.local, directory)
+
+
+def fetch_files(repo: Repo, directory: HashInfo, objects: set[HashInfo], cache: HashFileDB | None = None) -> None:
+    """Downloads those of a directory's objects that the cache lacks.
+
+    Args:
+        repo: Its remote is read.
+        directory: Named in errors.
+        objects: Files, or the listing.
+        cache: Where they are put; the repository's own where None.
+
+    Raises:
+        IntegrityError: As `fetch_objects`.
+    """
+    try:
+        _download(repo, objects, repo.cache.local if cache is None else cache)
+    except transfer_errors(ConfigurationError) as error:
+        raise IntegrityError(
+            got=f"the tracked directory {directory.value}, which is not whole in DVC's cache, and the remote cannot be read: "
+            f"{masked(str(error), repo)}",
+            allowed="its files in the cache or in the remote.",
+            next_step="mount or restore the remote and run the command again.",
+        ) from error
+
+
+def _download(repo: Repo, objects: set[HashInfo], cache: HashFileDB) -> None:
     from dvc_data.hashfile.transfer import transfer
 
-    cache = repo.cache.local
     lacking = {item for item in objects if not cache.exists(str(item.value))}
     if not lacking:
         return

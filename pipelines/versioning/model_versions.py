@@ -37,7 +37,7 @@ BUNDLE = "models/bundle"
 BUNDLE_FILE = "models/bundle.dvc"
 MANIFEST_COPY = "models/bundle.json"
 LINEAGE_COPY = "models/lineage.json"
-RECORD_NAMES = ("calibration.json", "card.md", "decision.json", "evaluation.json", "training.json", "validation.json")
+RECORD_NAMES = ("calibration.json", "card.md", "decision.json", "evaluation.json", "provenance.json", "training.json", "validation.json")
 _ARTIFACTS_FILE = "dvc.yaml"
 
 

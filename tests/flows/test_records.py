@@ -118,7 +118,7 @@ def test_percent() -> None:
 
 
 def test_pages_are_written_in_one_step(tmp_path: Path) -> None:
-    write_page("text.html.j2", tmp_path / "a" / "page.html", title="t", text="<b>")
+    write_page("markdown.html.j2", tmp_path / "a" / "page.html", title="t", body="<b>", header="")
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["page.html"]
     assert "&lt;b&gt;" in (tmp_path / "a" / "page.html").read_text()
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.digits_traffic import BUNDLE, LABELS, DigitsTraffic, as_lines, inverted, shifted_right
+from monitoring.alarm_budget import Allowance
 from monitoring.decision import judge_window, window_id
 from monitoring.reference import Reference
 from monitoring.window import Window
@@ -16,18 +17,19 @@ from pipelines.config import MonitorSection
 from pipelines.core.errors import Finding, IntegrityError
 
 CONFIG = MonitorSection()
+ALLOWED = Allowance(level=0.01, balance=0.0)
 
 
 def test_unchanged_traffic_is_ok(digits: DigitsTraffic) -> None:
-    verdict = judge_window(*digits.draw(0, 200), CONFIG)
+    verdict = judge_window(*digits.draw(0, 200), CONFIG, ALLOWED)
     assert verdict.verdict == "ok"
-    assert verdict.reason.startswith("No change was detected: the nearest of 9 signals is")
+    assert verdict.reason.startswith("No change was detected: the nearest of 11 signals is")
     assert "200 requests against 500 reference samples." in verdict.reason
 
 
 def test_inverted_images_are_drift_and_the_reason_says_what_moved(digits: DigitsTraffic) -> None:
     window, reference = digits.draw(0, 200, change=inverted)
-    verdict = judge_window(replace(window, domains=("scanner 2",) * 200), reference, CONFIG)
+    verdict = judge_window(replace(window, domains=("scanner 2",) * 200), reference, CONFIG, ALLOWED)
     assert verdict.verdict == "drift"
     before, now = np.median(reference.statistics[:, 0]), np.median(window.statistics[:, 0])
     assert f"brightness went from {before:.3g} to {now:.3g} (median)" in verdict.reason
@@ -39,43 +41,44 @@ def test_inverted_images_are_drift_and_the_reason_says_what_moved(digits: Digits
 
 
 def test_more_errors_on_unchanged_inputs_are_degraded(digits: DigitsTraffic) -> None:
-    verdict = judge_window(*digits.draw(0, 200, label_noise_frac=0.25), CONFIG)
+    verdict = judge_window(*digits.draw(0, 200, label_noise_frac=0.25), CONFIG, ALLOWED)
     assert verdict.verdict == "degraded"
     assert verdict.drifted == ()
-    assert verdict.reason.startswith("The error rate went up (p = ")
+    assert verdict.reason.startswith("The error rate went up (")
+    assert "of 200 labelled answers are wrong; up to" in verdict.reason
     assert "of 200 labelled answers are right" in verdict.reason
 
 
 def test_without_labels_the_reason_gives_the_expected_accuracy(digits: DigitsTraffic) -> None:
     window, reference = digits.draw(0, 200, change=shifted_right)
-    verdict = judge_window(replace(window, true_labels=(None,) * 200), reference, CONFIG)
+    verdict = judge_window(replace(window, true_labels=(None,) * 200), reference, CONFIG, ALLOWED)
     assert verdict.verdict == "drift"
     assert "No labels were fed back; by the model's confidence about" in verdict.reason
 
 
 def test_a_small_window_is_insufficient_and_says_how_many_are_missing(digits: DigitsTraffic) -> None:
-    verdict = judge_window(*digits.draw(0, 60, change=inverted), CONFIG)
+    verdict = judge_window(*digits.draw(0, 60, change=inverted), CONFIG, ALLOWED)
     assert verdict.verdict == "insufficient_data"
     assert verdict.reason == f"60 requests of bundle {BUNDLE}; 100 are needed: 40 more."
     assert (verdict.signals, verdict.quality, verdict.where, verdict.n_needed) == ((), None, None, 100)
 
 
 def test_a_tiny_reference_is_insufficient(digits: DigitsTraffic) -> None:
-    verdict = judge_window(*digits.draw(0, 100, n_reference=19), CONFIG)
+    verdict = judge_window(*digits.draw(0, 100, n_reference=19), CONFIG, ALLOWED)
     assert verdict.verdict == "insufficient_data"
-    assert verdict.reason == "The reference holds 19 samples; 20 are needed. Retrain with a larger test split."
+    assert verdict.reason == "The reference holds 19 samples, too few for tests of any use. Retrain with a larger test split."
 
 
 def test_an_empty_window_is_insufficient(digits: DigitsTraffic) -> None:
     _, reference = digits.draw(0, 100)
-    verdict = judge_window(Window.from_lines([], [], BUNDLE, LABELS, 100), reference, CONFIG)
+    verdict = judge_window(Window.from_lines([], [], BUNDLE, LABELS, 100), reference, CONFIG, ALLOWED)
     assert (verdict.verdict, verdict.first_at, verdict.last_at) == ("insufficient_data", None, None)
     assert "0 requests" in verdict.reason
 
 
 def test_malformed_lines_are_reported(digits: DigitsTraffic) -> None:
     window, reference = digits.draw(0, 120)
-    verdict = judge_window(replace(window, n_malformed=2, problems=(Finding("r9", "no label"),)), reference, CONFIG)
+    verdict = judge_window(replace(window, n_malformed=2, problems=(Finding("r9", "no label"),)), reference, CONFIG, ALLOWED)
     assert verdict.reason.endswith("2 malformed lines were left out, the first: r9: no label.")
     assert (verdict.n_malformed, verdict.problems) == (2, ("r9: no label",))
 
@@ -92,24 +95,24 @@ def test_malformed_lines_are_reported(digits: DigitsTraffic) -> None:
 def test_a_window_of_something_else_is_refused(digits: DigitsTraffic, change: dict[str, object], message: str) -> None:
     window, reference = digits.draw(0, 120)
     with pytest.raises(IntegrityError, match=message):
-        judge_window(replace(window, **change), reference, CONFIG)  # type: ignore[arg-type]
+        judge_window(replace(window, **change), reference, CONFIG, ALLOWED)  # type: ignore[arg-type]
 
 
 def test_same_lines_in_any_order_give_the_same_bytes(digits: DigitsTraffic) -> None:
     window, reference = digits.draw(5, 150)
     requests, feedback = as_lines(window)
-    first = judge_window(Window.from_lines(requests, feedback, BUNDLE, LABELS, 1_000), reference, CONFIG).to_json()
+    first = judge_window(Window.from_lines(requests, feedback, BUNDLE, LABELS, 1_000), reference, CONFIG, ALLOWED).to_json()
     random.Random(0).shuffle(requests)
     random.Random(1).shuffle(feedback)
-    assert judge_window(Window.from_lines(requests, feedback, BUNDLE, LABELS, 1_000), reference, CONFIG).to_json() == first
+    assert judge_window(Window.from_lines(requests, feedback, BUNDLE, LABELS, 1_000), reference, CONFIG, ALLOWED).to_json() == first
 
 
-@settings(max_examples=8)
-@given(st.integers(0, 2**31), st.integers(20, 80))
+@settings(max_examples=4, deadline=None)
+@given(st.integers(0, 2**31), st.integers(110, 140))
 def test_properties_of_any_window(digits: DigitsTraffic, seed: int, n_window: int) -> None:
-    config = MonitorSection(min_window=20, false_alarm_rate=0.1, n_permutations=199, seed=seed)
-    window, reference = digits.draw(seed, n_window, n_reference=100)
-    verdict = judge_window(window, reference, config)
+    config = MonitorSection(min_window=20, seed=seed)
+    window, reference = digits.draw(seed, n_window, n_reference=200)
+    verdict = judge_window(window, reference, config, ALLOWED)
     assert all(0 < signal.p_value <= 1 for signal in verdict.signals)
     order = np.random.default_rng(seed).permutation(n_window)
     shuffled = replace(
@@ -119,8 +122,9 @@ def test_properties_of_any_window(digits: DigitsTraffic, seed: int, n_window: in
         statistics=window.statistics[order],
         predicted_indices=window.predicted_indices[order],
     )
-    assert judge_window(shuffled, reference, config).signals == verdict.signals
-    assert judge_window(as_its_own_window(window, reference), reference, config).verdict == "ok"
+    assert judge_window(shuffled, reference, config, ALLOWED).signals == verdict.signals
+    assert verdict.signals
+    assert judge_window(as_its_own_window(window, reference), reference, config, ALLOWED).verdict == "ok"
 
 
 def as_its_own_window(window: Window, reference: Reference) -> Window:

@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from monitoring.harm import Harm, HarmName
 from monitoring.policy import TriggerDecision, decide_retraining
+from monitoring.quality import AccuracyLoss
 from monitoring.verdict import Verdict, VerdictName
 from pipelines.config import TriggerSection
 
@@ -12,8 +14,9 @@ NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
 CONFIG = TriggerSection(min_new_labels=50, cooldown_minutes=60)
 
 
-def verdict(name: VerdictName) -> Verdict:
+def verdict(name: VerdictName, harm: HarmName | None = None) -> Verdict:
     return Verdict(
+        harm=None if harm is None else as_harm(harm),
         verdict=name,
         reason="",
         bundle="b",
@@ -25,12 +28,18 @@ def verdict(name: VerdictName) -> Verdict:
         last_at=None,
         n_malformed=0,
         problems=(),
-        false_alarm_rate=0.01,
+        level=0.01,
+        false_alarms_per_year=1,
         seed=0,
         signals=(),
         quality=None,
         where=None,
     )
+
+
+def as_harm(name: HarmName) -> Harm:
+    loss = AccuracyLoss(value=0, low=-0.01, high=0.01)
+    return Harm(harm=name, basis="estimates", loss=loss, harmful_loss_frac=0.05, reason=f"By confidence: {name}.")
 
 
 def decide(
@@ -41,9 +50,10 @@ def decide(
     refused: tuple[str, ...] = (),
     digest: str | None = None,
     config: TriggerSection = CONFIG,
+    harm: HarmName | None = None,
 ) -> TriggerDecision:
     last = None if minutes_ago is None else NOW - timedelta(minutes=minutes_ago)
-    return decide_retraining(verdict(name), n_new_labels, last, running, refused, NOW, config, data_digest=digest)
+    return decide_retraining(verdict(name, harm), n_new_labels, last, running, refused, NOW, config, data_digest=digest)
 
 
 @pytest.mark.parametrize("name", ["ok", "drift", "degraded", "insufficient_data"])
@@ -117,3 +127,17 @@ def test_data_that_were_refused_are_not_tried_again(digest: str | None, refused:
 )
 def test_reasons(arguments: dict[str, object], reason: str) -> None:
     assert decide(**arguments).reason == reason  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("harm", "start"), [("costs", True), ("unknown", True), (None, True), ("costs_nothing", False)])
+def test_drift_that_costs_nothing_starts_nothing(harm: HarmName | None, start: bool) -> None:
+    decision = decide(harm=harm, n_new_labels=500)
+    assert decision.start is start
+    if not start:
+        assert decision.cause is None
+        assert decision.reason == "The window is drifted, but nothing needs to be done. By confidence: costs_nothing."
+
+
+def test_unless_the_configuration_says_so() -> None:
+    wanted = TriggerSection(min_new_labels=50, cooldown_minutes=60, on_harmless_drift=True)
+    assert decide(harm="costs_nothing", config=wanted).start

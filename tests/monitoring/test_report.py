@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.digits_traffic import DigitsTraffic, inverted
+from monitoring.alarm_budget import Allowance
 from monitoring.decision import judge_window
 from monitoring.reference import Reference
 from monitoring.report import evidently_snapshot, write_report
@@ -21,7 +22,7 @@ Judged = tuple[Window, Reference, Verdict]
 
 def judged(digits: DigitsTraffic, n_window: int, inverting: bool) -> Judged:
     window, reference = digits.draw(0, n_window, change=inverted if inverting else None)
-    return window, reference, judge_window(window, reference, MonitorSection())
+    return window, reference, judge_window(window, reference, MonitorSection(), Allowance(0.01, 0.0))
 
 
 def test_without_signals_the_page_needs_no_evidently(digits: DigitsTraffic, tmp_path: Path) -> None:
@@ -75,3 +76,4 @@ def test_charts_are_kept_in_an_evidently_workspace(digits: DigitsTraffic, tmp_pa
     projects = list((tmp_path / "workspace").glob("*/metadata.json"))
     assert [json.loads(path.read_text())["name"] for path in projects] == ["demo"]
     assert len(list(projects[0].parent.glob("snapshots/*.json"))) == 2
+    assert any("ValueDrift" in path.read_text() for path in projects[0].parent.glob("*.json"))  # the panel over time

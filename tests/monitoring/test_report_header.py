@@ -6,12 +6,13 @@ from html.parser import HTMLParser
 import pytest
 
 from benchmarks.digits_traffic import DigitsTraffic, inverted
+from monitoring.alarm_budget import Allowance
 from monitoring.decision import judge_window
 from monitoring.report_header import header_html
 from pipelines.config import MonitorSection
 from pipelines.core.errors import Finding
 
-CONFIG = MonitorSection(n_permutations=1_000)
+CONFIG = MonitorSection()
 
 
 class Outline(HTMLParser):
@@ -31,14 +32,14 @@ class Outline(HTMLParser):
 
 
 def test_verdict_reason_and_every_signal_are_there(digits: DigitsTraffic) -> None:
-    verdict = judge_window(*digits.draw(0, 120, change=inverted), CONFIG)
+    verdict = judge_window(*digits.draw(0, 120, change=inverted), CONFIG, Allowance(0.01, 0.0))
     outline = Outline(header_html(verdict))
     assert "Drift" in outline.text
     assert verdict.reason in outline.text
     for signal in verdict.signals:
         assert signal.name in outline.text
         assert f"{signal.p_value:.2g}" in outline.text
-    assert outline.elements.count("table") == 5
+    assert outline.elements.count("table") == 6
     assert header_html(verdict).count('class="moved"') >= len(verdict.drifted)
 
 
@@ -46,7 +47,7 @@ def test_what_clients_wrote_is_escaped(digits: DigitsTraffic) -> None:
     window, reference = digits.draw(0, 120)
     evil = "<script>alert(1)</script>"
     window = replace(window, domains=(evil,) * 120, n_malformed=1, problems=(Finding(evil, evil),))
-    page = header_html(judge_window(window, reference, CONFIG))
+    page = header_html(judge_window(window, reference, CONFIG, Allowance(0.01, 0.0)))
     assert "script" not in Outline(page).elements
     assert "&lt;script&gt;alert(1)" in page
 
@@ -54,6 +55,6 @@ def test_what_clients_wrote_is_escaped(digits: DigitsTraffic) -> None:
 @pytest.mark.parametrize("n_window", [0, 50])
 def test_insufficient_data_has_a_page_too(digits: DigitsTraffic, n_window: int) -> None:
     window, reference = digits.draw(0, n_window)
-    outline = Outline(header_html(judge_window(window, reference, CONFIG)))
+    outline = Outline(header_html(judge_window(window, reference, CONFIG, Allowance(0.01, 0.0))))
     assert "Not enough data" in outline.text
     assert "table" not in outline.elements

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from benchmarks.digits_traffic import DigitsTraffic
+from monitoring.alarm_budget import Allowance
 from monitoring.decision import judge_window
 from monitoring.verdict import Verdict
 from pipelines.config import MonitorSection
@@ -14,15 +15,15 @@ from pipelines.core.errors import DataError
 
 @pytest.fixture(scope="module")
 def verdict(digits: DigitsTraffic) -> Verdict:
-    return judge_window(*digits.draw(0, 100), MonitorSection(n_permutations=1_000))
+    return judge_window(*digits.draw(0, 100), MonitorSection(), Allowance(0.01, 0.0))
 
 
 def test_json_there_and_back(verdict: Verdict) -> None:
     assert Verdict.from_json(verdict.to_json()) == verdict
     content = json.loads(verdict.to_json())
     assert content["first_at"] == "2026-01-01T00:00:00Z"
-    assert set(content["quality"]) >= {"labelled", "expected", "p_value", "degraded"}
-    assert [signal["name"] for signal in content["signals"]][:3] == ["embedding", "confidence", "predicted_class"]
+    assert set(content["quality"]) >= {"labelled", "expected", "thresholded", "error_rate"}
+    assert [signal["name"] for signal in content["signals"]][:3] == ["embedding", "classifier", "out_of_distribution"]
 
 
 @pytest.mark.parametrize(("change", "message"), [({"verdict": "fine"}, "verdict: Input should be"), ({"extra": 1}, "extra: Extra inputs")])

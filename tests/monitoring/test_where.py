@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.digits_traffic import DigitsTraffic, inverted
-from monitoring.signals.run import run_signals
+from monitoring.signals.run import Strictness, run_signals
 from monitoring.where import cliffs_delta, embedding_distances, where
-from pipelines.config import MonitorSection
 
 numbers = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=20)
 
@@ -25,7 +24,7 @@ def test_cliffs_delta_pair_by_pair(before: list[float], now: list[float]) -> Non
 def test_shares_medians_and_domains(digits: DigitsTraffic) -> None:
     window, reference = digits.draw(0, 100, change=inverted)
     window = replace(window, domains=("digits",) * 60 + ("scanner 2",) * 30 + ("",) * 10)
-    moved = where(window, reference, run_signals(window, reference, MonitorSection()))
+    moved = where(window, reference, run_signals(window, reference, Strictness(0.01, 0)))
     brightness = next(move for move in moved.numbers if move.name == "brightness")
     assert brightness.reference_median == pytest.approx(np.median(reference.statistics[:, 0]))
     assert brightness.window_median == pytest.approx(np.median(window.statistics[:, 0]))

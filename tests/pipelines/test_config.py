@@ -6,10 +6,13 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from pipelines.conf_template import ConfDefaults, render_conf
 from pipelines.config import AutoMethod, load_config
 from pipelines.core.errors import ConfigurationError
+from pipelines.labels_table import COLUMNS
+from tests.pipelines.planted import project
 
 
 @pytest.fixture
@@ -84,7 +87,9 @@ def test_several_floors_each_of_another_metric(conf: Path) -> None:
         ({"serving": {"max_request_mb": 513}}, r"serving\.max_request_mb: .*less than or equal to 512"),
         ({"serving": {"max_images_per_request": 10_001}}, r"serving\.max_images_per_request: .*10000"),
         ({"method": {"kind": "auto", "budget_minutes": float("inf")}}, r"method\.auto\.budget_minutes: .*finite number"),
-        ({"monitor": {"false_alarm_rate": 0.001, "n_permutations": 99}}, "n_permutations must be at least"),
+        ({"monitor": {"false_alarm_rate": 0.01}}, "monitor: .*false_alarm_rate.* was replaced: write `false_alarms_per_year: 1`"),
+        ({"monitor": {"n_permutations": 999}}, "n_permutations is no key any more: .*take the line out"),
+        ({"monitor": {"false_alarms_per_year": 0}}, r"monitor\.false_alarms_per_year: .*greater than or equal to 0\.01"),
     ],
 )
 def test_wrong_values(conf: Path, changes: dict[str, object], message: str) -> None:
@@ -168,3 +173,29 @@ def test_the_template_says_that_labels_are_sets_where_they_are(conf: Path) -> No
     conf.write_text(render_conf("my-photos", "image", ["ant", "bee"], 300, defaults), encoding="utf-8")
     config = load_config(conf)
     assert (config.labels, config.labels_per_sample) == (("ant", "bee"), "many")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": {"slices": ["domain"]}}, r"name further columns of the labels table, not 'domain'"),
+        ({"data": {"slices": ["age", "age"]}}, "name each column once"),
+        ({"gates": [{"kind": "min_metric", "metric": "recall", "label": "owl", "floor": 0.5}]}, "asks for the recall of 'owl'"),
+        ({"gates": [{"kind": "slices", "by": ["age"], "floor": 0.5}]}, "slices is by age; there are domain, label"),
+    ],
+)
+def test_gates_and_slices_name_what_there_is(changes: dict[str, object], message: str) -> None:
+    """Before the training, not after it."""
+    with pytest.raises(ValidationError, match=message):
+        project(**changes)
+
+
+def test_a_gate_may_be_by_a_further_column() -> None:
+    gate = {"kind": "slices", "by": ["domain", "label", "age"], "max_gap": 0.1}
+    assert project(data={"slices": ["age"]}, gates=[gate]).data.slices == ("age",)
+
+
+def test_the_names_of_the_tables_own_columns_are_the_same_everywhere() -> None:
+    from pipelines.config import data
+
+    assert data._LABELS_COLUMNS == COLUMNS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -51,15 +52,16 @@ def images() -> list[bytes]:
     return [picture(seed, size_px=(32, 32)) for seed in range(N_IMAGES)]
 
 
-def evaluated(bundle: Path, folder: Path, labels: list[str]) -> tuple[dict[str, Any], TestAnswers]:
-    """The evaluation on `images()` with these true labels."""
+def evaluated(bundle: Path, folder: Path, labels: list[str], kind: str = "many") -> tuple[dict[str, Any], TestAnswers]:
+    """The evaluation on `images()` with these true labels, and two scanners in turn."""
     samples = []
     for number, (image, label) in enumerate(zip(images(), labels, strict=True)):
         (folder / f"{number}.png").write_bytes(image)
         samples.append(Sample(hashlib.sha256(image).hexdigest(), f"{number}.png", label, f"{number}", "default", "", "test"))
+    samples = [dataclasses.replace(sample, slices=(("scanner", "ab"[place % 2]),)) for place, sample in enumerate(samples)]
     write_samples(samples, folder / "samples.csv")
-    evaluate(bundle, folder / "samples.csv", folder, folder, labels_per_sample="many")
-    return json.loads((folder / "evaluation.json").read_bytes()), read_answers(folder / "predictions.csv", "many")
+    evaluate(bundle, folder / "samples.csv", folder, folder, labels_per_sample=kind)
+    return json.loads((folder / "evaluation.json").read_bytes()), read_answers(folder / "predictions.csv", kind)
 
 
 def test_sets_in_another_order_are_the_same_sets(sets: Path, tmp_path: Path) -> None:
@@ -96,3 +98,20 @@ def test_a_bundle_of_one_label_a_sample_is_judged_on_sets(one_label: Path, tmp_p
 def test_the_confidence_of_a_set_is_written_beside_it(sets: Path, tmp_path: Path) -> None:
     _, answers = evaluated(sets, tmp_path, ["cat"] * N_IMAGES)
     np.testing.assert_array_equal(answers.confidences, Predictor.load(sets).predict(images()).confidences)
+
+
+def test_slices_and_all_probabilities_are_kept(one_label: Path, sets: Path, tmp_path: Path) -> None:
+    for place, (bundle, kind) in enumerate([(one_label, "one"), (sets, "many")]):
+        (tmp_path / str(place)).mkdir()
+        answered = list(Predictor.load(bundle).predict(images()).labels)
+        true = ["cat", *answered[1:]]
+        found, answers = evaluated(bundle, tmp_path / str(place), true, kind)
+        assert answers.slices["scanner"].tolist() == ["a", "b"] * (N_IMAGES // 2)
+        assert answers.label_names == ("cat", "dog")
+        assert answers.exclusive == (kind == "one")
+        np.testing.assert_array_equal(answers.probabilities, Predictor.load(bundle).predict(images()).probabilities)
+        by_scanner = found["accuracy_by_slice"]["scanner"]
+        assert by_scanner.keys() == {"a", "b"}
+        for name in ("a", "b"):
+            right = answers.correct[answers.slices["scanner"] == name]
+            assert (by_scanner[name]["value"], by_scanner[name]["n"]) == (right.mean(), len(right))

@@ -344,3 +344,14 @@ def test_a_table_with_sets_is_ingested_and_class_folders_name_one_label(tmp_path
     write_files(tmp_path / "folders", {"bee/0.png": picture(300)})
     assert ingest_folder(tmp_path / "folders", data, config, "lab").n_added == 1
     assert [row.label for row in read_labels_table(data / "labels.csv").rows[-3:]] == ["ant|bee", "", "bee"]
+
+
+def test_further_columns_of_a_table_are_kept(data: Path, tmp_path: Path) -> None:
+    """Of those that data.slices names; the workspace's table gets the column if it has not got it yet."""
+    rows = [("path", "scanner", "label", "notes"), ("1.png", "x, y", "ant", "n"), ("2.png", "", "bee", "n")]
+    write_files(tmp_path / "more", {"1.png": picture(200), "2.png": picture(201), "labels.csv": as_csv(rows)})
+    config = project(data={"slices": ["scanner", "age"]})
+    assert ingest_folder(tmp_path / "more", data, config, "default").n_added == 2
+    table = read_labels_table(data / "labels.csv", config.data.slices)
+    assert table.columns == ("path", "label", "scanner")
+    assert [row.slices for row in table.rows[-3:]] == [(("scanner", ""),), (("scanner", "x, y"),), (("scanner", ""),)]

@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from pipelines.core.errors import DataError
-from pipelines.dataset import read_samples
+from pipelines.dataset import read_samples, write_samples
 from pipelines.image_files import inspect_bytes
 from pipelines.label_rows import Problem
 from pipelines.manifest import build_manifest, read_problems
@@ -214,3 +214,63 @@ def test_the_same_picture_under_two_sets_is_a_problem_under_two_ways_to_write_on
     assert {problem.kind for problem in problems} == {"twin"}
     assert [problem.where for problem in problems] == ["images/3.png", "images/same.png", "images/other.png"]
     assert problems[0].problem == "labelled 'ant|bee' and the same picture as images/other.png (labelled 'bee')"
+
+
+# Further columns.
+
+
+def sliced(tmp_path: Path, table: str = "labels.csv") -> Path:
+    data = tmp_path / "data"
+    write_files(data, {f"{number}.png": picture(number) for number in range(3)})
+    rows = [
+        ("path", "scanner", "label", "age", "split"),
+        ("0.png", "x, y", "ant", "", "test"),
+        ("1.png", "", "bee", "NA", ""),
+        ("2.png", "z", "bee", "3", ""),
+    ]
+    if table.endswith(".csv"):
+        (data / table).write_bytes(as_csv(rows))
+    else:
+        columns = list(zip(*rows, strict=True))
+        pyarrow.parquet.write_table(pyarrow.table({name: list(cells) for name, *cells in columns}), data / table)
+    return data
+
+
+@pytest.mark.parametrize("table", ["labels.csv", "labels.parquet"])
+def test_further_columns_travel_with_the_samples(tmp_path: Path, table: str) -> None:
+    (tmp_path / "m").mkdir()
+    config = project(data={"labels_table": table, "slices": ["age", "scanner"]})
+    build_manifest(sliced(tmp_path, table), config, tmp_path / "m")
+    assert read_problems(tmp_path / "m") == []
+    samples = read_samples(tmp_path / "m" / "samples.csv")
+    assert [dict(sample.slices) for sample in samples] == [
+        {"age": "", "scanner": "x, y"},
+        {"age": "NA", "scanner": ""},
+        {"age": "3", "scanner": "z"},
+    ]
+    write_samples(samples, tmp_path / "again.csv")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "m" / "samples.csv").read_bytes()
+
+
+def test_a_column_that_is_not_asked_for_stays_a_note(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    build_manifest(sliced(tmp_path), project(data={"slices": ["age"]}), tmp_path / "m")
+    assert [problem.problem.split(";")[0] for problem in read_problems(tmp_path / "m")] == ["the column 'scanner' is not used"]
+
+
+def test_a_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "m").mkdir()
+    config = project(data={"slices": ["age", "site"]})
+    with pytest.raises(
+        DataError, match=r"without the column 'site' that data\.slices names\. Allowed: its further columns: 'age', 'scanner'"
+    ):
+        build_manifest(sliced(tmp_path), config, tmp_path / "m")
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+def test_a_control_character_in_a_further_column_is_a_problem(tmp_path: Path) -> None:
+    data = sliced(tmp_path)
+    add_line(data, '2b.png,"a\nb",ant,1,')
+    (tmp_path / "m").mkdir()
+    build_manifest(data, project(data={"slices": ["scanner"]}), tmp_path / "m")
+    assert "holds a control character" in " ".join(problem.problem for problem in read_problems(tmp_path / "m"))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import random
 import tempfile
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from scipy import stats
 from pipelines.answers import TestAnswers
 from pipelines.config import SplitSection
 from pipelines.core.errors import DataError
-from pipelines.dataset import read_samples
-from pipelines.manifest import IMAGE_COLUMNS, SAMPLE_COLUMNS, build_manifest
+from pipelines.dataset import SAMPLE_COLUMNS, read_samples
+from pipelines.manifest import IMAGE_COLUMNS, build_manifest
 from pipelines.split import assign_splits, split_of, unit_hash
 from tests.pipelines.planted import add_line, project, project_of_sets, write_dataset
 
@@ -278,3 +279,15 @@ def test_a_label_that_cannot_be_learnt_or_judged_is_named(tmp_path: Path, place:
 def test_sets_need_a_sample_in_validation(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^no sample in validation\."):
         split_sets(tmp_path, COMPLETE_SETS[:-1])
+
+
+def test_further_columns_stay_with_their_samples(tmp_path: Path) -> None:
+    anchors = [row(n, label, split=split) for n, (label, split) in enumerate(product(("ant", "bee"), ("train", "validation", "test")))]
+    manifest_of(tmp_path, anchors)
+    samples = pd.read_csv(tmp_path / "samples.csv", dtype=str, keep_default_na=False)
+    samples["slice:key"] = [f"scanner {place}" for place in range(len(samples))]
+    samples.to_csv(tmp_path / "samples.csv", index=False)
+    (tmp_path / "out").mkdir()
+    assign_splits(tmp_path, project(data={"slices": ["key"]}), tmp_path / "out")
+    found = {sample.path: sample.slices for sample in read_samples(tmp_path / "out" / "samples.csv")}
+    assert found == {path: (("key", scanner),) for path, scanner in zip(samples["path"], samples["slice:key"], strict=True)}

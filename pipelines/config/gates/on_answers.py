@@ -44,11 +44,11 @@ class BeatsChampionGate(Section):
     Where drift began the run, also better than the champion on the domains that are new since it was trained.
 
     Attributes:
-        metric: What is compared: `accuracy` by an exact test, `macro_f1` and `auroc` by a paired bootstrap.
+        metric: What is compared: `accuracy` by an exact test, `macro_f1` and `auroc` by a paired score test.
         margin: Loss of the metric that would be acceptable, in [0, 1].
         level: Of the one-sided test; 0.95 promotes a candidate that is worse by the margin in at most 5 % of runs.
-        min_n: Test samples needed overall and on each drifted domain; fewer is `insufficient_data`. Other domains that are small
-            are pooled (docs/gates.md).
+        min_n: Test samples needed overall and on each drifted domain; fewer is `insufficient_data`, as are fewer than 100 of `macro_f1`
+            and `auroc`. Other domains and slices that are small are pooled (docs/gates.md).
         without_champion: What a first run gets. There is nothing to compare with, so the conf file must say it.
     """
 

@@ -48,16 +48,24 @@ class RobustnessGate(Section):
     level: Level = 0.95
     min_n: MinN = 30
 
+    @field_validator("corruptions")
+    @classmethod
+    def _each_once(cls, names: tuple[Corruption, ...]) -> tuple[Corruption, ...]:
+        doubles = sorted({name for name in names if names.count(name) > 1})
+        if doubles:
+            raise ValueError(f"corruptions are listed twice: {', '.join(doubles)}")
+        return names
+
 
 class BehaviourGate(Section):
     """The team's own examples in a small file: inputs that must be answered alike (invariance), or in a given way (direction).
 
     Attributes:
-        file: YAML, relative to the workspace and below it.
+        file: YAML, relative to the workspace and below it; not in conf/, where each .yaml is a project.
     """
 
     kind: Literal["behaviour"]
-    file: str = "conf/behaviour.yaml"
+    file: str = "behaviour.yaml"
 
     @field_validator("file")
     @classmethod
@@ -65,6 +73,10 @@ class BehaviourGate(Section):
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or path.suffix not in (".yaml", ".yml"):
             raise ValueError("give a path below the workspace, without a leading / and without .., that ends in .yaml or .yml")
+        if path.parent == PurePosixPath("conf") and path.suffix == ".yaml":
+            raise ValueError(
+                "give a path outside of conf/, for example behaviour.yaml: each .yaml in conf/ is taken for a project's conf file"
+            )
         return name
 
 
@@ -97,12 +109,14 @@ class TestReuseGate(Section):
 
     Attributes:
         max_looks: Candidates that may be judged on what is mostly the same test set; then new test samples are due.
+        spread: Whether the error of every other gate's tests is divided by `max_looks`, so that all looks together keep the stated level.
     """
 
     __test__ = False
 
     kind: Literal["test_reuse"]
     max_looks: Annotated[int, Field(ge=1)] = 20
+    spread: bool = False
 
 
 class GoldensGate(Section):

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
-from pipelines.config import BeatsChampionGate, GoldensGate, MinMetricGate
+from pipelines.config import BeatsChampionGate, CalibrationGate, Gate, GoldensGate, MinMetricGate, SlicesGate
 from pipelines.core.errors import ConfigurationError, DataError
 from pipelines.gates.beats_champion import Champion
 from pipelines.gates.judge import judge
@@ -57,3 +57,21 @@ def test_an_unknown_gate_promotes_nothing(answers, tmp_path: Path) -> None:
 def test_an_error_is_not_swallowed(answers, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="different test samples"):
         judge([BEATS], candidate=answers([True] * 450), bundle=tmp_path, champion=Champion(answers([True] * 449), ("cat",)))
+
+
+@pytest.mark.parametrize("kind", ["negative_transfer", "robustness", "behaviour", "leakage"])
+def test_a_gate_whose_stage_was_not_run_promotes_nothing(answers, tmp_path: Path, kind: str) -> None:
+    gate: Gate = TypeAdapter(Gate).validate_python({"kind": kind})
+    with pytest.raises(ConfigurationError, match=rf"a gate {kind} without the output of the stage.* Next: run that stage first"):
+        judge([FLOOR, gate], candidate=answers([True] * 450), bundle=tmp_path, champion=None)
+
+
+def test_calibration_and_slices_are_asked(answers, tmp_path: Path) -> None:
+    gates = [
+        CalibrationGate(kind="calibration", max_error=0.5),
+        SlicesGate(kind="slices", by=("domain", "label"), floor=0.5),
+        MinMetricGate(kind="min_metric", metric="recall", label="cat", floor=0.5),
+    ]
+    judgement = judge(gates, candidate=answers(np.arange(450) < 430), bundle=tmp_path, champion=None)
+    assert [decision.gate for decision in judgement.decisions] == ["calibration", "slices", "slices", "min_metric"]
+    assert judgement.promote

@@ -1,0 +1,126 @@
+"""Puts the numbers of `results/drift_*.csv` into docs/guides/monitoring.md: `python -m benchmarks.drift_tables`. A test compares them.
+
+Each block between `<!-- NAME -->` and `<!-- /NAME -->` is made by the function of that name.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable
+
+from benchmarks.machine import RESULTS
+
+GUIDE = RESULTS.parents[1] / "docs" / "guides" / "monitoring.md"
+
+Row = dict[str, str]
+
+
+def render(text: str) -> str:
+    """The guide's text with every block made anew."""
+    for name, block in BLOCKS.items():
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        before, rest = text.split(start)
+        text = f"{before}{start}\n{block()}\n{end}{rest.split(end)[1]}"
+    return text
+
+
+def read(name: str) -> list[Row]:
+    with (RESULTS / f"{name}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def null_table() -> str:
+    rows = [
+        [
+            row["n_window"],
+            f"{100 * float(row['level']):g} %",
+            _of(row["n_alarms"], row["n_windows"]),
+            _percent_range(row),
+            row["seconds_per_window"],
+        ]
+        for row in read("drift_null")
+    ]
+    return _table(["requests", "level", "false alarms", "95 % interval", "seconds a window"], rows)
+
+
+def power_table() -> str:
+    delays = {row["change"]: row for row in read("drift_delay")}
+    rows = [
+        [
+            row["change"].replace("_", " "),
+            row["loss_points"],
+            _of(row["found_first_window"], row["n_windows"]),
+            _of(row["found_hourly"], row["n_windows"]),
+            f"{row['said_costs']} / {row['said_unknown']} / {row['said_costs_nothing']}",
+            _delay(delays[row["change"]]),
+        ]
+        for row in sorted(read("drift_power"), key=lambda row: -float(row["loss_points"]))
+    ]
+    return _table(["change", "costs", "found, first window", "found, hourly", "said: costs / unknown / nothing", "median delay"], rows)
+
+
+def accuracy_table() -> str:
+    rows = [
+        [row["change"].replace("_", " "), row["accuracy"], row["expected_mean_absolute_error"], row["thresholded_mean_absolute_error"]]
+        for row in sorted(read("drift_accuracy"), key=lambda row: float(row["accuracy"]))
+    ]
+    return _table(["change", "true accuracy", "by mean confidence", "by share of high confidence"], rows)
+
+
+def bursts_table() -> str:
+    rows = [
+        [
+            row["traffic"],
+            f"{float(row['median_burst_length']):g}",
+            "corrected" if row["corrected"] == "True" else "as it comes",
+            _of(row["n_alarms"], row["n_windows"]),
+            _percent_range(row),
+        ]
+        for row in read("drift_bursts")
+    ]
+    return _table(["traffic", "burst length found", "", "false alarms", "95 % interval"], rows)
+
+
+def peers_table() -> str:
+    rows = [
+        [row["detector"].replace("_", " "), _of(row["false_alarms"], row["n_null"]), _of(row["found"], row["n_costly"])]
+        for row in read("drift_peers")
+    ]
+    return _table(["detector", "false alarms", "found, of changes that cost 5 points or more"], rows)
+
+
+def speed_table() -> str:
+    rows = [[row["what"], row["verdict"], row["seconds"], row["peak_mb"]] for row in read("drift_speed")]
+    return _table(["", "result", "seconds", "peak memory of the process, MB"], rows)
+
+
+def _delay(row: Row) -> str:
+    missed = f", {row['n_not_found']} of {row['n_streams']} never" if int(row["n_not_found"]) else ""
+    return f"{float(row['median_delay']):g}{missed}" if int(row["n_not_found"]) * 2 <= int(row["n_streams"]) else f"not found{missed}"
+
+
+def _of(part: str, whole: str) -> str:
+    return f"{part} of {whole}"
+
+
+def _percent_range(row: Row) -> str:
+    return f"{100 * float(row['low']):.1f} to {100 * float(row['high']):.1f} %"
+
+
+def _table(columns: list[str], rows: Iterable[list[str]]) -> str:
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "drift_null": null_table,
+    "drift_power": power_table,
+    "drift_accuracy": accuracy_table,
+    "drift_bursts": bursts_table,
+    "drift_peers": peers_table,
+    "drift_speed": speed_table,
+}
+
+
+if __name__ == "__main__":
+    GUIDE.write_text(render(GUIDE.read_text(encoding="utf-8")), encoding="utf-8")

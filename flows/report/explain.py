@@ -1,0 +1,54 @@
+"""The stages that only the report needs: after the decision, and never in its way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flows.learning import Candidate, RunStep
+from pipelines.core.errors import RegraftError
+from pipelines.stages import Stages
+from pipelines.store import StageOutput
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What was made for the report.
+
+    Attributes:
+        outputs: By stage.
+        missing: By stage, why it could not be made.
+    """
+
+    outputs: Mapping[str, StageOutput] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What each stage took in this run: 0 where its output was there."""
+        return {name: 0.0 if output.cached else output.seconds for name, output in self.outputs.items()}
+
+    def path(self, stage: str) -> Path | None:
+        """Output folder of a stage; None where there is none."""
+        return self.outputs[stage].path if stage in self.outputs else None
+
+
+def explain(stages: Stages, candidate: Candidate, run_step: RunStep) -> Explained:
+    """Runs the learning curve and the mistakes. One that fails is a sentence in the report: the decision has been made without it."""
+    outputs, missing = {}, {}
+    made = candidate.outputs
+    steps: dict[str, tuple[Callable[..., StageOutput], tuple[object, ...]]] = {
+        "learning_curve": (stages.learning_curve, (made["split"], made["select"])),
+        "mistakes": (stages.mistakes, (candidate.bundle, made["split"], made["evaluate"])),
+    }
+    for name, (stage, arguments) in steps.items():
+        try:
+            outputs[name] = run_step(name.replace("_", " "), stage, *arguments)
+        except (RegraftError, OSError, RuntimeError) as error:  # torch says with RuntimeError that memory ran out
+            _LOGGER.warning("The report lacks its %s: %s", name.replace("_", " "), error)
+            missing[name] = error.got if isinstance(error, RegraftError) else str(error)
+    return Explained(outputs, missing)

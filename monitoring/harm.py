@@ -1,0 +1,80 @@
+"""Does the change cost accuracy? A change that costs nothing is reported, and starts nothing by default."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from monitoring.quality import AccuracyLoss, Quality
+from monitoring.signals.result import SignalResult
+from monitoring.signals.run import OUT_OF_DISTRIBUTION
+
+HarmName = Literal["costs", "costs_nothing", "unknown"]
+
+
+class Harm(BaseModel):
+    """What a change costs.
+
+    Attributes:
+        harm: `costs`: accuracy was lost, and the best guess is at least `harmful_loss_frac`. `costs_nothing`: with 95 % confidence less
+            than that. `unknown`: neither can be said.
+        basis: What it rests on: labels of the window, or estimates from confidence.
+        loss: The estimate; without labels the larger of two.
+        harmful_loss_frac: As configured.
+        reason: For people.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    harm: HarmName
+    basis: Literal["labels", "estimates"]
+    loss: AccuracyLoss
+    harmful_loss_frac: float
+    reason: str
+
+
+def judge_harm(judged: Quality, signals: Sequence[SignalResult], harmful_loss_frac: float) -> Harm:
+    """Labels decide where they can. Else both estimates must agree; and they are not believed to be harmless out of distribution.
+
+    Both estimates read confidences, which are calibrated where the reference lies. On inputs far from it a network may be sure and wrong,
+    so there `costs_nothing` takes labels.
+
+    Args:
+        judged: Of the window.
+        signals: Of the window, with `out_of_distribution`.
+        harmful_loss_frac: Loss of accuracy from which on a change counts as harm, in (0, 1).
+    """
+    if judged.degraded:
+        loss = judged.labelled_loss or judged.expected_loss
+        return _harm("costs", "labels", loss, harmful_loss_frac, "the error rate on labelled requests has risen")
+    by_labels = judged.labelled_loss
+    if by_labels is not None and (name := read_loss(by_labels, harmful_loss_frac)) != "unknown":
+        return _harm(name, "labels", by_labels, harmful_loss_frac, f"by {judged.n_labelled} labelled requests {_text(by_labels)}")
+    estimates = (judged.expected_loss, judged.thresholded_loss)
+    worst = max(estimates, key=lambda loss: loss.value)
+    names = {read_loss(loss, harmful_loss_frac) for loss in estimates}
+    found: HarmName = names.pop() if len(names) == 1 else "unknown"
+    reason = f"by confidence {_text(worst)}"
+    far = next((signal for signal in signals if signal.name == OUT_OF_DISTRIBUTION), None)
+    if found == "costs_nothing" and far is not None and far.drifted:
+        found, reason = "unknown", f"{reason}, but {100 * far.statistic:.0f} % of the requests lie where confidence means little"
+    return _harm(found, "estimates", worst, harmful_loss_frac, reason)
+
+
+def read_loss(loss: AccuracyLoss, harmful_loss_frac: float) -> HarmName:
+    """What an interval says about a loss; the two clear answers exclude each other."""
+    if loss.low > 0 and loss.value >= harmful_loss_frac:
+        return "costs"
+    return "costs_nothing" if loss.high < harmful_loss_frac else "unknown"
+
+
+def _harm(name: HarmName, basis: Literal["labels", "estimates"], loss: AccuracyLoss, harmful_loss_frac: float, why: str) -> Harm:
+    words = {"costs": "It costs accuracy", "costs_nothing": "It costs next to nothing", "unknown": "What it costs is unknown"}
+    return Harm(harm=name, basis=basis, loss=loss, harmful_loss_frac=harmful_loss_frac, reason=f"{words[name]}: {why}.")
+
+
+def _text(loss: AccuracyLoss) -> str:
+    points = f"{100 * loss.low:+.1f} to {100 * loss.high:+.1f}"
+    return f"{100 * loss.value:+.1f} points are lost (95 % interval {points})"

@@ -1,0 +1,91 @@
+"""The stages that gates rest on besides the two evaluations, each through the store as those of `pipelines.stages` are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from pipelines.baselines import Outcome, have_same_weights, is_a_probe, is_from_scratch, scratch_method, write_baselines
+from pipelines.config import BehaviourGate, Method, NegativeTransferGate, RobustnessGate
+from pipelines.core.bundle import read_manifest
+from pipelines.core.errors import ConfigurationError, DataError
+from pipelines.dataset import read_samples
+from pipelines.stages import Stages
+from pipelines.store import StageOutput, StageStore
+
+
+def baselines(
+    stages: Stages, gate: NegativeTransferGate, dataset: str, split: StageOutput, selected: StageOutput, trained: StageOutput
+) -> StageOutput:
+    """Trains what the transfer must be better than, and takes its answers for the test split from sealed bundles of its own.
+
+    Each baseline goes through the stages of the candidate, so a second run trains nothing again.
+
+    Args:
+        stages: Of the workspace, with the candidate's configuration.
+        gate: Of the conf file.
+        dataset: Digest of the dataset version.
+        split: What is learnt from, and tested on.
+        selected: The candidate's backbone.
+        trained: The candidate's training.
+    """
+    from pipelines.selection import probe_section
+
+    own, made_from = stages.config.method, (dataset, split, selected, trained)
+    outcomes = {
+        "scratch": Outcome("same") if is_from_scratch(own) else _baseline(stages, scratch_method(gate, own), *made_from),
+        "probe": Outcome("same") if is_a_probe(own, trained.path) else _baseline(stages, probe_section(stages.config), *made_from),
+    }
+
+    def make(out: Path) -> None:
+        write_baselines(outcomes, read_samples(split.path / "samples.csv"), out)
+
+    key: dict[str, JsonValue] = {name: [outcome.state, outcome.why, outcome.evaluated] for name, outcome in outcomes.items()}
+    return StageStore(stages.workspace.store).run("baselines", {"split": split.fingerprint, **key}, "pipelines.baselines", make)
+
+
+def _baseline(stages: Stages, method: Method, dataset: str, split: StageOutput, selected: StageOutput, trained: StageOutput) -> Outcome:
+    other = replace(stages, config=stages.config.model_copy(update={"method": method}))
+    try:
+        learnt = other.train(split, selected)
+    except (ConfigurationError, DataError) as error:  # too few samples, too little memory: it says something of the baseline only
+        return Outcome("failed", why=str(error).replace(f"{stages.workspace.root}/", ""))
+    if have_same_weights(learnt.path, trained.path):
+        return Outcome("same")
+    sealed = other.package(dataset, split, selected, learnt, other.calibrate(learnt))
+    evaluated = other.evaluate(sealed.path / "bundle", split)
+    return Outcome("trained", evaluation=evaluated.path, evaluated=evaluated.fingerprint)
+
+
+def corrupted(stages: Stages, gate: RobustnessGate, bundle: Path, split: StageOutput) -> StageOutput:
+    """Takes a sealed bundle's answers for the test split under each corruption that the gate names."""
+
+    def make(out: Path) -> None:
+        from pipelines.corruptions import evaluate_corrupted
+
+        samples = split.path / "samples.csv"
+        evaluate_corrupted(bundle, samples, stages.workspace.data, out, gate.corruptions, gate.severity, stages.progress, kind)
+
+    kind = stages.config.labels_per_sample
+    asked: dict[str, JsonValue] = {"corruptions": list(gate.corruptions), "severity": gate.severity, "labels_per_sample": kind}
+    key: dict[str, JsonValue] = {"bundle": read_manifest(bundle)[1], "split": split.fingerprint, **asked}
+    return StageStore(stages.workspace.store).run("corrupted", key, "pipelines.corruptions", make)
+
+
+def behaviour(stages: Stages, gate: BehaviourGate, bundle: Path) -> StageOutput:
+    """Asks a sealed bundle the team's own examples, as they and their file are now."""
+    from pipelines.behaviour import input_digests, read_behaviour
+
+    root = stages.workspace.root
+    tests = read_behaviour(root, gate.file, stages.config.labels)
+    inputs = input_digests(root, tests)
+
+    def make(out: Path) -> None:
+        from pipelines.behaviour_answers import ask_behaviour
+
+        ask_behaviour(bundle, root, tests, inputs, out)
+
+    key: dict[str, JsonValue] = {"bundle": read_manifest(bundle)[1], "tests": tests.model_dump(mode="json"), "inputs": dict(inputs)}
+    return StageStore(stages.workspace.store).run("behaviour", key, "pipelines.behaviour_answers", make)

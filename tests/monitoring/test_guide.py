@@ -1,0 +1,48 @@
+"""Numbers in the guide come from the benchmarks' files, and say what the text claims."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from benchmarks.drift_tables import GUIDE, read, render
+from monitoring.alarm_budget import INPUT_SHARE, SMALLEST_LEVEL, YEAR, allowance
+from monitoring.power import n_requests_needed
+
+
+def test_its_tables_are_the_csvs() -> None:
+    text = GUIDE.read_text(encoding="utf-8")
+    assert render(text) == text
+
+
+def test_false_alarms_are_at_most_their_level() -> None:
+    rows = read("drift_null")
+    assert {int(row["n_window"]) for row in rows} == {50, 200, 1_000}
+    for row in rows:
+        assert int(row["n_windows"]) >= 1_000
+        assert float(row["low"]) <= float(row["level"])
+
+
+def test_every_change_that_costs_five_points_is_found() -> None:
+    costly = [row for row in read("drift_power") if float(row["loss_points"]) >= 5]
+    assert len(costly) >= 5
+    assert all(int(row["found_hourly"]) >= 0.95 * int(row["n_windows"]) for row in costly)
+    assert all(int(row["said_costs_nothing"]) == 0 for row in costly)
+
+
+def test_the_goals_of_time_and_memory_are_met() -> None:
+    rows = {row["what"]: row for row in read("drift_speed")}
+    judged = [row for what, row in rows.items() if what.startswith("judge")]
+    assert len(judged) == 2
+    assert all(float(row["seconds"]) <= 2 for row in judged)
+    long, short = rows["read 1000000 lines"], rows["read 100000 lines"]
+    assert float(long["seconds"]) <= 30
+    assert float(long["peak_mb"]) < 1.3 * float(short["peak_mb"])
+
+
+def test_the_numbers_in_its_text() -> None:
+    text = GUIDE.read_text(encoding="utf-8")
+    first = allowance(None, datetime(2026, 1, 1, tzinfo=UTC), INPUT_SHARE).level
+    assert f"half a week's worth: {first:.4f} at one false alarm a year" in text
+    minutes = SMALLEST_LEVEL / INPUT_SHARE * YEAR.total_seconds() / 60
+    assert f"at one false alarm a year that is every {minutes:.0f} minutes" in text
+    assert f"it is {n_requests_needed(0.01, 500)} at a level of 0.01 and {n_requests_needed(2e-5, 500)} at 0.00002" in text
