@@ -11,6 +11,7 @@ from monitoring.alarm_budget import ERROR_RATE_SHARE, SMALLEST_LEVEL, Allowance
 from monitoring.bursts import burst_length
 from monitoring.harm import judge_harm
 from monitoring.label_shift import estimate_class_shares
+from monitoring.narrowing import narrowed
 from monitoring.novel_groups import describe_novelty
 from monitoring.power import n_requests_needed
 from monitoring.quality import quality
@@ -49,6 +50,7 @@ def judge_window(window: Window, reference: Reference, config: MonitorSection, a
         IntegrityError: Window and reference are of different bundles or have different columns.
     """
     refuse_mismatch(window, reference)
+    window, reference = narrowed(window, reference)
     facts = _facts(window, reference, config, allowed)
     missing = why_not_judged(window, reference, config, allowed)
     if missing is not None:

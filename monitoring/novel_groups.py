@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from monitoring.reference import Reference
 from monitoring.signals.novelty import NoveltyScores, novelty_scores
-from monitoring.signals.run import OUT_OF_DISTRIBUTION, Strictness, compared_embeddings
+from monitoring.signals.run import OUT_OF_DISTRIBUTION, Strictness
 from monitoring.window import Window
 
 N_SHIFTED = 12
@@ -88,12 +88,11 @@ def describe_novelty(window: Window, reference: Reference, strictness: Strictnes
         reference: Of the same bundle; at least two samples.
         strictness: Of the signals, so that who is far is the same here as there.
     """
-    before, now = compared_embeddings(reference, window)
-    scores = novelty_scores(before, now, strictness.generator(OUT_OF_DISTRIBUTION))
+    scores = novelty_scores(reference.embeddings, window.embeddings, strictness.generator(OUT_OF_DISTRIBUTION))
     rows = _Rows(window, scores)
     furthest = np.argsort(-scores.window, kind="stable")
     far = furthest[scores.far[furthest]][:_MAX_CLUSTERED]
-    groups = [rows.group(members) for members in _groups(now, far, scores)]
+    groups = [rows.group(members) for members in _groups(window.embeddings, far, scores)]
     largest = sorted(groups, key=lambda group: (-group.n_requests, group.examples[0].request_id))[:_MAX_GROUPS]
     return Novelty(most_shifted=tuple(rows.request(place) for place in furthest[:N_SHIFTED].tolist()), groups=tuple(largest))
 

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from monitoring.narrowing import narrowed
 from monitoring.reference import Reference
 from monitoring.report_header import header_html
 from monitoring.signals.classifier import held_out_scores
 from monitoring.signals.novelty import novelty_scores
 from monitoring.signals.result import SignalResult
-from monitoring.signals.run import OUT_OF_DISTRIBUTION, Strictness, compared_embeddings, statistic_names
+from monitoring.signals.run import OUT_OF_DISTRIBUTION, Strictness, statistic_names
 from monitoring.verdict import Verdict
 from monitoring.where import embedding_distances
 from monitoring.window import Window
@@ -84,6 +85,7 @@ def evidently_snapshot(window: Window, reference: Reference, verdict: Verdict) -
     with _without_import_noise():
         from evidently import DataDefinition, Dataset, Report
         from evidently.metrics import ValueDrift
+    window, reference = narrowed(window, reference)
     tables = _tables(window.every(verdict.burst_length), reference, Strictness(verdict.level, verdict.seed, verdict.window_id))
     numbers = [name for name in tables[0] if name != "predicted_class"]
     definition = DataDefinition(numerical_columns=numbers, categorical_columns=["predicted_class"])
@@ -114,7 +116,7 @@ def _shown_answers(answers: list[str]) -> list[str]:
 
 def _embedding_columns(window: Window, reference: Reference, strictness: Strictness) -> tuple[dict[str, Any], dict[str, Any]]:
     """One number a sample for each test of the embeddings; a test that leaves samples out has fewer."""
-    sides = compared_embeddings(reference, window)
+    sides = reference.embeddings, window.embeddings
     scores = novelty_scores(*sides, strictness.generator(OUT_OF_DISTRIBUTION))
     columns = {
         "embedding": embedding_distances(window, reference),

@@ -19,7 +19,7 @@ from monitoring.signals.novelty import far_share_test, novelty_scores
 from monitoring.signals.permutation import MAX_PERMUTATIONS
 from monitoring.signals.result import Family, SignalResult
 from monitoring.window import Window
-from pipelines.core.signals import IMAGE_STATISTICS, random_projection
+from pipelines.core.signals import IMAGE_STATISTICS
 
 N_FAMILIES = 3
 OUT_OF_DISTRIBUTION = "out_of_distribution"
@@ -28,7 +28,6 @@ N_INPUT_STATISTICS = len(IMAGE_STATISTICS)
 # Four times finer than the smallest threshold that a p-value must get below, as far as MAX_PERMUTATIONS goes: up to three permutations
 # may reach the statistic by luck.
 _PERMUTATIONS_PER_LEVEL = 4
-_MAX_COLUMNS = 128
 
 
 @dataclass(frozen=True)
@@ -85,15 +84,6 @@ def run_signals(window: Window, reference: Reference, strictness: Strictness) ->
     return tuple(result for family, signals in families.items() for result in _with_threshold(family, signals, level))
 
 
-def compared_embeddings(reference: Reference, window: Window) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Embeddings of both, wide ones cut down as a bundle cuts them: a fixed random projection to 128 columns keeps distances on average."""
-    n_columns = reference.embeddings.shape[1]
-    if n_columns <= _MAX_COLUMNS:
-        return reference.embeddings, window.embeddings
-    projection = random_projection(n_columns, _MAX_COLUMNS, 0).astype(np.float64)
-    return reference.embeddings @ projection, window.embeddings @ projection
-
-
 def statistic_names(n_statistics: int) -> tuple[str, ...]:
     """Names of the input statistics' columns."""
     return tuple(IMAGE_STATISTICS[index] if index < len(IMAGE_STATISTICS) else f"statistic_{index}" for index in range(n_statistics))
@@ -118,7 +108,7 @@ def _with_threshold(family: Family, signals: list[_Untested], level: float) -> l
 
 
 def _embedding_signals(window: Window, reference: Reference, strictness: Strictness) -> list[_Untested]:
-    sides = compared_embeddings(reference, window)
+    sides = reference.embeddings, window.embeddings
     discrepancy = discrepancy_test(*sides, strictness.n_permutations(N_EMBEDDING_SIGNALS), strictness.generator("embedding"))
     moved_together = f"bins of {discrepancy.bin_size} permuted" if discrepancy.bin_size > 1 else "permuted"
     detail = f"maximum mean discrepancy, Gaussian kernels around bandwidth {discrepancy.bandwidth:.4g} (median distance), {moved_together}"
