@@ -17,7 +17,7 @@ from PIL import Image
 
 from monitoring.reference import Reference
 from monitoring.window import Window
-from pipelines.core.signals import image_statistics
+from pipelines.core.signals import IMAGE_STATISTICS, image_statistics
 
 BUNDLE = "d1617500d1617500"
 N_TRAINING = 597
@@ -111,6 +111,7 @@ def as_reference(answers: Answers) -> Reference:
         correct=answers.probabilities.argmax(axis=1) == answers.true_indices,
         true_indices=answers.true_indices,
         domains=frozenset({"digits"}),
+        named_statistics=IMAGE_STATISTICS,
     )
 
 

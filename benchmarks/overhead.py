@@ -70,10 +70,11 @@ def main() -> None:
 
 def _measure(folder: Path, rounds: int) -> dict[str, list[float]]:
     from flows.demo.place import prepare
+    from flows.demo.scenario import scenario_of
     from flows.environment import apply_environment
     from flows.server import prefect_server
 
-    workspace = prepare(folder / "demo", 3000)
+    workspace = prepare(folder / "demo", 3000, scenario_of("image"))
     apply_environment(workspace)
     with prefect_server(workspace):
         apply_environment(workspace)

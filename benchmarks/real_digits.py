@@ -20,7 +20,7 @@ from PIL import Image, ImageFilter, ImageOps
 from monitoring.reference import Reference
 from monitoring.window import Window
 from pipelines.core.heads import softmax
-from pipelines.core.signals import image_statistics, random_projection
+from pipelines.core.signals import IMAGE_STATISTICS, image_statistics, random_projection
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 BACKBONE, SHIPPED = "omniglot_resnet", Path(__file__).resolve().parents[1] / "backbones"
@@ -187,6 +187,7 @@ def as_reference(answers: Answers) -> Reference:
         statistics=answers.statistics,
         correct=answers.probabilities.argmax(axis=1) == answers.true,
         true_indices=answers.true,
+        named_statistics=IMAGE_STATISTICS,
     )
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError
 
 from flows.session import Session
-from pipelines.config import BestOfBackbones, ShippedBackbone, SingleBackbone, TimmBackbone
+from pipelines.config import BestOfBackbones, ShippedBackbone, SingleBackbone, TimmBackbone, TransformersBackbone
 from pipelines.config.backbones import without_doubles
 from pipelines.config.load import absolute_entry
 from pipelines.core.errors import ConfigurationError, RegraftError
@@ -63,7 +63,15 @@ def rank_backbones(
     others = [*(parse_candidate(text, session.workspace.root) for text in given), *found]
     if others or not isinstance(backbone, BestOfBackbones):
         others += _shipped()
-    chosen = without_doubles([*configured, *others])
+    entries = [*configured, *others]
+    of_images = [entry for entry in entries if not isinstance(entry, TransformersBackbone)]
+    if len(of_images) < len(entries):
+        raise ConfigurationError(
+            got=f"backbones of texts to rank, for task: {session.config.task}.",
+            allowed="backbones of images.",
+            next_step="train with each in turn: regraft retrain --set backbone=…, and compare the reports.",
+        )
+    chosen = without_doubles(of_images)
     if len(chosen) < 2:
         raise ConfigurationError(
             got=f"{len(chosen)} backbone to rank: {', '.join(entry.name for entry in chosen)}.",

@@ -84,7 +84,7 @@ def endpoint_settings(session: Session) -> EndpointSettings:
         raw_dir=folder / "raw",
         sample_raw_frac=section.sample_raw_frac,
         max_request_mb=section.max_request_mb,
-        max_images_per_request=section.max_images_per_request,
+        max_inputs_per_request=section.max_inputs_per_request,
         timeout_seconds=section.timeout_seconds,
     )
 

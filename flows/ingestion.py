@@ -91,7 +91,7 @@ def count_new_labels(session: Session) -> int:
 
     Counted from the data, not from the last ingestion: a run that was killed between ingestion and training loses no label.
     """
-    from pipelines.labels_table import read_labels_table
+    from pipelines.labels_table import held_by_task, read_labels_table
     from pipelines.versioning.registry import champion
 
     record = champion(session.workspace.root, session.config.project)
@@ -102,7 +102,8 @@ def count_new_labels(session: Session) -> int:
     judged = [run.n_samples for run in read_records(session.workspace) if run.n_samples is not None]
     # Labels that a refused candidate learned from are no news either: else one more label would buy another look at the test set.
     learned = max([int(lineage["n_samples"]), *judged[-1:]])
-    in_data = len(read_labels_table(session.workspace.data / session.config.data.labels_table).rows)
+    config = session.config
+    in_data = len(read_labels_table(session.workspace.data / config.data.labels_table, holds=held_by_task(config.task)).rows)
     return waiting + max(0, in_data - learned)
 
 

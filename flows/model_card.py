@@ -21,6 +21,8 @@ from flows.report.markdown import code, escaped, escaped_paragraphs, render
 from pipelines.answers import read_answers
 from pipelines.config import ProjectConfig
 from pipelines.core.bundle import BundleManifest, read_manifest
+from pipelines.core.modalities.adapters import Preprocess
+from pipelines.core.preprocess import ImagePreprocess
 from pipelines.package import what_it_says
 
 if TYPE_CHECKING:
@@ -140,12 +142,17 @@ def _training(config: ProjectConfig, candidate: Candidate, manifest: BundleManif
             f"Backbone {code(backbone.name)} ({escaped(backbone.origin)}), licence of its weights: {escaped(backbone.licence)}"
             f"{_chosen_backbone(candidate)}",
             f"{_method(config, candidate)}, seed {config.seed}",
-            f"Input {manifest.preprocess.height_px} x {manifest.preprocess.width_px} px, {manifest.preprocess.color}; "
-            f"temperature {manifest.temperature:.3f}",
+            f"Input: {_input(manifest.preprocess)}; temperature {manifest.temperature:.3f}",
             f"Licence of this model: {_licence(config.card.licence, 'card.licence')}",
             f"Libraries: {_listed(lineage['versions'])}",
         ]
     )
+
+
+def _input(spec: Preprocess) -> str:
+    if isinstance(spec, ImagePreprocess):
+        return f"images, {spec.height_px} x {spec.width_px} px, {spec.color}"
+    return f"texts, the first {spec.max_tokens} tokens of each"
 
 
 def _cost(config: ProjectConfig, candidate: Candidate, manifest: BundleManifest) -> str:

@@ -23,6 +23,7 @@ from monitoring.verdict import Verdict
 from monitoring.window import Window
 from pipelines.core.errors import ConfigurationError
 from pipelines.core.request_log import read_feedback, read_requests
+from pipelines.excerpts import Excerpt
 from pipelines.progress import Progress, silent
 from pipelines.versioning.registry import champion
 
@@ -59,8 +60,8 @@ def monitor_flow(workspace: str, conf: str | None = None) -> dict[str, Any]:
     window, reference = in_task("read window", _read_window, session, bundle)
     verdict = in_task("judge", _judge, session, window, reference)
     folder = _folder(session)
-    pictures = in_task("thumbnails", _pictures, session, bundle, verdict)
-    report = in_task("report", _write_report, session, window, reference, verdict, folder, pictures)
+    excerpts = in_task("excerpts", _excerpts, session, bundle, verdict)
+    report = in_task("report", _write_report, session, window, reference, verdict, folder, excerpts)
     _publish(verdict, report)
     content = verdict.model_dump(mode="json")
     if verdict.verdict in ("drift", "degraded"):
@@ -99,25 +100,28 @@ def _folder(session: Session) -> Path:
     return folder
 
 
-def _pictures(session: Session, bundle: Path, verdict: Verdict) -> dict[str, str]:
-    """Thumbnails of the requests that the report shows, where their raw bytes were kept."""
-    from monitoring.thumbnails import thumbnail
+def _excerpts(session: Session, bundle: Path, verdict: Verdict) -> dict[str, Excerpt]:
+    """Excerpts of the requests that the report shows, where their raw bytes were kept."""
+    from monitoring.kept_inputs import kept_excerpt
     from pipelines.core.bundle import read_manifest
+    from pipelines.core.modalities.adapters import modality_of
 
     if verdict.novelty is None:
         return {}
     shown = [*verdict.novelty.most_shifted, *(example for group in verdict.novelty.groups for example in group.examples)]
-    spec, raw = read_manifest(bundle)[0].preprocess, session.workspace.serving / "raw"
-    found = {name: thumbnail(raw, name, spec) for name in {request.raw_sha256 for request in shown} if name is not None}
-    return {name: picture for name, picture in found.items() if picture is not None}
+    modality, raw = modality_of(read_manifest(bundle)[0].preprocess, bundle), session.workspace.serving / "raw"
+    found = {name: kept_excerpt(raw, name, modality) for name in {request.raw_sha256 for request in shown} if name is not None}
+    return {name: excerpt for name, excerpt in found.items() if excerpt is not None}
 
 
-def _write_report(session: Session, window: Window, reference: Reference, verdict: Verdict, folder: Path, pictures: dict[str, str]) -> Path:
+def _write_report(
+    session: Session, window: Window, reference: Reference, verdict: Verdict, folder: Path, excerpts: dict[str, Excerpt]
+) -> Path:
     from monitoring.report import write_report
 
     history = session.workspace.reports / "evidently"
     report = write_report(
-        window, reference, verdict, folder, evidently_workspace=history, project=session.config.project, pictures=pictures
+        window, reference, verdict, folder, evidently_workspace=history, project=session.config.project, excerpts=excerpts
     )
     staging = folder / "verdict.json.part"
     staging.write_text(verdict.to_json(), encoding="utf-8")

@@ -14,6 +14,12 @@ from pipelines.core.errors import ConfigurationError
 from pipelines.core.label_sets import LabelsPerSample
 from pipelines.import_data import ImportSummary, import_samples
 
+# By task, of the first backbone on two cores.
+EXPECTATIONS = {
+    "image": "A minute per thousand small images on two cores, at most 10 of them training; the report says which accuracy.",
+    "text": "Two minutes per thousand texts of a hundred words on two cores, and at most 10 of training; the report says which accuracy.",
+}
+
 
 @dataclass(frozen=True)
 class NewWorkspace:
@@ -40,7 +46,7 @@ class NewWorkspace:
     def as_text(self) -> str:
         """For people."""
         counts = "\n".join(f"  {label}: {count}" for label, count in self.samples.n_samples.items())
-        ignored = f"\nleft out, no images: {', '.join(self.samples.ignored)}" if self.samples.ignored else ""
+        ignored = f"\nleft out, no samples: {', '.join(self.samples.ignored)}" if self.samples.ignored else ""
         notes = "".join(f"\n{note}" for note in self.samples.notes)
         return (
             f"{self.root}: dataset {self.dataset}\n{counts}{ignored}{notes}\n"
@@ -73,9 +79,8 @@ def init_workspace(
     identity(root.parent)  # says early that git has none
     staging = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
-        samples = import_samples(source.expanduser(), staging / "data", labels_per_sample)
-        expectation = "A minute per thousand small images on two cores, at most 10 of them training; the report says which accuracy."
-        defaults = ConfDefaults(expectation, labels_per_sample=labels_per_sample)
+        samples = import_samples(source.expanduser(), staging / "data", labels_per_sample, task)
+        defaults = ConfDefaults(EXPECTATIONS[task], labels_per_sample=labels_per_sample)
         conf = render_conf(project, task, list(samples.n_samples), samples.n_all, defaults)
         dataset = start_history(staging, project, conf, remote or root.parent / f"{root.name}-dvc-remote")
         staging.rename(root)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from flows.session import Session
 from pipelines.conf_yaml import read_mapping
-from pipelines.config import BestOfBackbones, ProjectConfig, ShippedBackbone
+from pipelines.config import BestOfBackbones, ProjectConfig, ShippedBackbone, TransformersBackbone
 from pipelines.core.bundle import file_sha256
 from pipelines.core.errors import ConfigurationError
 from pipelines.versioning.lineage import Lineage
@@ -31,7 +31,9 @@ def recorded_config(session: Session, lineage: Lineage, exported: Path, places: 
     content = _content(lineage, exported)
     searched = [*places, *_present_weights(session), exported]
     for entry, sha256 in _local_entries(content["backbone"], lineage):
-        entry["weights"] = str(_find(sha256, str(entry["name"]), searched))
+        found = _find(sha256, str(entry.get("name", "the transformer")), searched)
+        # A transformer's weights lie with its other files.
+        entry |= {"folder": str(found.parent)} if entry["kind"] == "transformers" else {"weights": str(found)}
     try:
         return ProjectConfig.model_validate(content)
     except ValidationError as error:
@@ -67,7 +69,7 @@ def _local_entries(backbone: dict[str, Any], lineage: Lineage) -> Iterator[tuple
     sources = recorded if isinstance(recorded, list) else [{}] * len(entries)
     chosen = lineage.manifest.backbone.weights_sha256 if len(entries) == 1 else None
     for entry, source in zip(entries, sources, strict=True):
-        if entry["kind"] == "timm" and not entry.get("hub"):
+        if entry["kind"] in ("timm", "transformers") and not entry.get("hub") and not entry.get("package"):
             stated = source.get("sha256") if isinstance(source, dict) else None
             yield entry, str(stated or entry.get("sha256") or chosen)
 
@@ -75,7 +77,12 @@ def _local_entries(backbone: dict[str, Any], lineage: Lineage) -> Iterator[tuple
 def _present_weights(session: Session) -> list[Path]:
     backbone = session.config.backbone
     entries = backbone.candidates if isinstance(backbone, BestOfBackbones) else (backbone,)
-    return [entry.weights for entry in entries if not isinstance(entry, ShippedBackbone) and entry.weights is not None]
+    places = [
+        entry.folder if isinstance(entry, TransformersBackbone) else entry.weights
+        for entry in entries
+        if not isinstance(entry, ShippedBackbone)
+    ]
+    return [place for place in places if place is not None]
 
 
 def _find(sha256: str, name: str, searched: Sequence[Path]) -> Path:

@@ -68,6 +68,7 @@ def relabel(session: Session, file: Path, *, is_trial: bool) -> Relabelled:
     if is_trial or not corrections.changes:
         return Relabelled(corrections, before.digest, is_trial)
     with finished_later(session):
-        apply_corrections(corrections, workspace.data / config.data.labels_table, workspace.state / "tmp" / "relabel")
+        name = config.data.labels_table
+        apply_corrections(corrections, workspace.data / name, workspace.state / "tmp" / "relabel", name)
         version = commit_dataset(workspace.root, corrections.summary)
     return Relabelled(corrections, version.digest, is_trial)

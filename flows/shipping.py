@@ -166,7 +166,7 @@ def _serve_once(session: Session, candidate: Candidate, build: BentoBuild, run: 
 
             from serving.latency import measure_latency
 
-            found = measure_latency(url(), _test_images(session, candidate), gate.n_requests if gate else 0)
+            found = measure_latency(url(), _test_inputs(session, candidate), gate.n_requests if gate else 0, session.config.task)
             (out / "latency.json").write_text(json.dumps(asdict(found)), encoding="utf-8")
 
         key: dict[str, JsonValue] = {"bundle": candidate.bundle_id, "bento": build.tag}
@@ -180,7 +180,7 @@ def _trial_settings(session: Session, scratch: Path) -> EndpointSettings:
     return endpoint_settings(session).model_copy(update={"pointer": None, "log_dir": scratch / "log", "raw_dir": scratch / "raw"})
 
 
-def _test_images(session: Session, candidate: Candidate) -> Iterator[bytes]:
+def _test_inputs(session: Session, candidate: Candidate) -> Iterator[bytes]:
     """Raw bytes of the test samples, over and over, in the order of their ids: as good as random, for ids are hashes."""
     from pipelines.dataset import read_sample, read_samples
 

@@ -88,7 +88,7 @@ def why_not_judged(window: Window, reference: Reference, config: MonitorSection,
 
 def n_needed_for(reference: Reference, config: MonitorSection, allowed: Allowance) -> int | None:
     """Requests that a judgement takes: those of useful power, and at least `min_window`; None where the reference is too small."""
-    by_power = n_requests_needed(max(allowed.level, SMALLEST_LEVEL), reference.n_samples)
+    by_power = n_requests_needed(max(allowed.level, SMALLEST_LEVEL), reference.n_samples, reference.statistics.shape[1])
     return None if by_power is None else max(config.min_window, by_power)
 
 

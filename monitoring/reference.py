@@ -14,6 +14,7 @@ from pipelines.core.bundle import BundleManifest, read_manifest
 from pipelines.core.errors import IntegrityError
 from pipelines.core.heads import confidence, decide
 from pipelines.core.label_sets import set_texts
+from pipelines.core.modalities.adapters import modality_of
 
 REFERENCE_FILE = "reference.safetensors"
 _ARRAYS = ("embeddings", "probabilities", "statistics", "correct", "labels")
@@ -30,11 +31,12 @@ class Reference:
         labels: The bundle's labels, in the order of the probabilities.
         embeddings: float64 [n, e].
         probabilities: float64 [n, k], calibrated.
-        statistics: float64 [n, s], in the order of `pipelines.core.signals.IMAGE_STATISTICS`.
+        statistics: float64 [n, s], in the order of `named_statistics`.
         correct: bool [n], whether the bundle's answer was right, the whole set where a sample has any number of labels.
         true_indices: int64 [n], the true label's place in `labels`; [n, k] of 0 and 1 where a sample has any number of labels.
         domains: The domains of the samples that trained the bundle; None where the bundle does not say.
         thresholds: [k], where a sample has any number of labels.
+        named_statistics: Names of the input statistics, by the modality.
     """
 
     bundle: str
@@ -46,6 +48,13 @@ class Reference:
     true_indices: NDArray[np.int64]
     domains: frozenset[str] | None = None
     thresholds: tuple[float, ...] | None = None
+    named_statistics: tuple[str, ...] = ()
+
+    @property
+    def statistic_names(self) -> tuple[str, ...]:
+        """s, one for each column; those without a name have their place's."""
+        n_statistics, named = self.statistics.shape[1], self.named_statistics
+        return tuple(named[index] if index < len(named) else f"statistic_{index}" for index in range(n_statistics))
 
     @property
     def n_samples(self) -> int:
@@ -97,6 +106,7 @@ class Reference:
             true_indices=arrays["labels"].astype(np.int64),
             domains=_known_domains(bundle),
             thresholds=manifest.thresholds,
+            named_statistics=modality_of(manifest.preprocess, bundle).statistics,
         )
 
 

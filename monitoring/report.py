@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from monitoring.narrowing import narrowed
 from monitoring.reference import Reference
@@ -23,10 +24,11 @@ from monitoring.report_header import header_html
 from monitoring.signals.classifier import held_out_scores
 from monitoring.signals.novelty import novelty_scores
 from monitoring.signals.result import SignalResult
-from monitoring.signals.run import OUT_OF_DISTRIBUTION, Strictness, statistic_names
+from monitoring.signals.run import OUT_OF_DISTRIBUTION, Strictness
 from monitoring.verdict import Verdict
 from monitoring.where import embedding_distances
 from monitoring.window import Window
+from pipelines.excerpts import Excerpt
 
 REPORT_FILE = "drift.html"
 _MAX_SHOWN_SETS = 20
@@ -46,7 +48,7 @@ def write_report(
     *,
     evidently_workspace: Path | None = None,
     project: str = "regraft",
-    pictures: Mapping[str, str] | None = None,
+    excerpts: Mapping[str, Excerpt] | None = None,
 ) -> Path:
     """Writes `drift.html` into `out`.
 
@@ -57,7 +59,7 @@ def write_report(
         out: Directory; made if it is not there.
         evidently_workspace: Also keep the charts in this Evidently workspace, for `evidently ui --workspace`.
         project: Of that workspace; made if it is not there.
-        pictures: Thumbnails of requests (`data:` addresses), by the name of the raw input.
+        excerpts: Of requests, by the name of the raw input.
 
     Returns:
         Path of the page: one file, no remote address is ever loaded.
@@ -70,7 +72,7 @@ def write_report(
         if evidently_workspace is not None:
             _keep(snapshot, evidently_workspace, project, [signal.name for signal in verdict.signals])
     path = out / REPORT_FILE
-    path.write_text(_with_header(page, verdict, pictures), encoding="utf-8")
+    path.write_text(_with_header(page, verdict, excerpts), encoding="utf-8")
     return path
 
 
@@ -102,9 +104,13 @@ def _tables(window: Window, reference: Reference, strictness: Strictness) -> tup
     before, now = _embedding_columns(window, reference, strictness)
     shown = [*reference.answers, *window.answers]
     shown = shown if reference.thresholds is None else _shown_answers(shown)
+
+    def named(statistics: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        return dict(zip(reference.statistic_names, statistics.T, strict=True))
+
     return (
-        _table(before, reference.confidences, reference.statistics, shown[: reference.n_samples]),
-        _table(now, window.confidences, window.statistics, shown[reference.n_samples :]),
+        _table(before, reference.confidences, named(reference.statistics), shown[: reference.n_samples]),
+        _table(now, window.confidences, named(window.statistics), shown[reference.n_samples :]),
     )
 
 
@@ -127,12 +133,11 @@ def _embedding_columns(window: Window, reference: Reference, strictness: Strictn
     return before, now
 
 
-def _table(embeddings: dict[str, Any], confidences: Any, statistics: Any, labels: list[str]) -> pd.DataFrame:
+def _table(embeddings: dict[str, Any], confidences: Any, statistics: Mapping[str, Any], labels: list[str]) -> pd.DataFrame:
     columns: dict[str, Any] = {**embeddings, "confidence": confidences}
     # Evidently writes category names into a script element as they are.
     columns["predicted_class"] = [label.replace("<", "‹") for label in labels]
-    columns.update(zip(statistic_names(statistics.shape[1]), statistics.T, strict=True))
-    return pd.DataFrame(columns)
+    return pd.DataFrame({**columns, **statistics})
 
 
 def _register(signal: SignalResult, window_id: str) -> str:
@@ -172,10 +177,10 @@ def _new_project(workspace: Any, name: str, signals: Sequence[str]) -> Any:
     return project
 
 
-def _with_header(page: str, verdict: Verdict, pictures: Mapping[str, str] | None) -> str:
+def _with_header(page: str, verdict: Verdict, excerpts: Mapping[str, Excerpt] | None) -> str:
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     head, body = page.replace("<head>", f"<head>{policy}", 1).split("<body>", 1)
-    return f"{head}<body>{header_html(verdict, pictures)}{body}"
+    return f"{head}<body>{header_html(verdict, excerpts)}{body}"
 
 
 @contextmanager

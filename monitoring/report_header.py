@@ -12,6 +12,7 @@ from monitoring.quality import Accuracy, Quality
 from monitoring.reason import span
 from monitoring.verdict import Verdict
 from monitoring.where import Where
+from pipelines.excerpts import Excerpt
 
 _MAX_ROWS = 12
 _COLOURS = {"ok": "#1b7f4b", "drift": "#b3261e", "degraded": "#a65300", "insufficient_data": "#5f6368"}
@@ -34,19 +35,20 @@ _STYLE = """
 .regraft td { overflow-wrap: anywhere; } .regraft td:not(:first-child):not(:last-child) { white-space: nowrap; }
 .regraft .moved td { font-weight: 600; background: #fdecea; }
 .regraft .row { display: flex; flex-wrap: wrap; gap: 12px; } .regraft figure { margin: 0; text-align: center; }
+.regraft blockquote { margin: 0; max-width: 320px; text-align: start; font-size: 13px; overflow-wrap: anywhere; }
 .regraft .note { color: #5f6368; }
 </style>
 """
 
 
-def header_html(verdict: Verdict, pictures: Mapping[str, str] | None = None) -> str:
+def header_html(verdict: Verdict, excerpts: Mapping[str, Excerpt] | None = None) -> str:
     """A section with the verdict, its reason, the tests and what moved. Every text that came from outside is escaped.
 
     Args:
         verdict: To be shown.
-        pictures: `data:` addresses of thumbnails, by the name of the raw input.
+        excerpts: Of requests, by the name of the raw input.
     """
-    pictures = pictures or {}
+    excerpts = excerpts or {}
     parts = [_STYLE, '<section class="regraft">', _title(verdict)]
     if verdict.signals:
         parts.append(_signals(verdict))
@@ -55,7 +57,7 @@ def header_html(verdict: Verdict, pictures: Mapping[str, str] | None = None) -> 
     if verdict.where is not None:
         parts.append(_where(verdict.where))
     if verdict.novelty is not None:
-        parts += [_most_shifted(verdict.novelty.most_shifted, pictures), _groups(verdict.novelty.groups, pictures)]
+        parts += [_most_shifted(verdict.novelty.most_shifted, excerpts), _groups(verdict.novelty.groups, excerpts)]
     if verdict.class_shares:
         parts.append(_class_shares(verdict.class_shares))
     if verdict.problems:
@@ -157,12 +159,12 @@ def _domains(where: Where) -> str:
     return _table("Domains", ["domain", "requests", "to the bundle", "mean confidence", "labelled wrong"], rows)
 
 
-def _most_shifted(requests: Sequence[ShiftedRequest], pictures: Mapping[str, str]) -> str:
+def _most_shifted(requests: Sequence[ShiftedRequest], excerpts: Mapping[str, Excerpt]) -> str:
     note = "Distance to the nearest reference embeddings; 1 is usual."
-    return f'<h2>Most shifted requests</h2><div class="row">{_figures(requests, pictures)}</div><p class="note">{note}</p>'
+    return f'<h2>Most shifted requests</h2><div class="row">{_figures(requests, excerpts)}</div><p class="note">{note}</p>'
 
 
-def _groups(groups: Sequence[NovelGroup], pictures: Mapping[str, str]) -> str:
+def _groups(groups: Sequence[NovelGroup], excerpts: Mapping[str, Excerpt]) -> str:
     parts = []
     for group in groups:
         answers = ", ".join(f"{label or '(none)'} {count} times" for label, count in group.answers)
@@ -171,18 +173,28 @@ def _groups(groups: Sequence[NovelGroup], pictures: Mapping[str, str]) -> str:
             f" class would, or a known one that looks different now. They were answered {answers}, with a mean confidence of"
             f" {group.mean_confidence:.2f}."
         )
-        parts.append(f'<p>{escape(text)}</p><div class="row">{_figures(group.examples, pictures)}</div>')
+        parts.append(f'<p>{escape(text)}</p><div class="row">{_figures(group.examples, excerpts)}</div>')
     return f"<h2>Groups of far requests that lie together: {len(groups)}</h2>{''.join(parts)}"
 
 
-def _figures(requests: Sequence[ShiftedRequest], pictures: Mapping[str, str]) -> str:
+def _figures(requests: Sequence[ShiftedRequest], excerpts: Mapping[str, Excerpt]) -> str:
     figures = []
     for request in requests:
-        picture = pictures.get(request.raw_sha256 or "")
-        shown = f'<img src="{escape(picture)}" alt="">' if picture else ""
+        shown = _shown(excerpts.get(request.raw_sha256 or ""))
         title, caption = f"{request.request_id} {request.domain}", f"{request.answer or '(none)'}, {request.distance:.1f}"
         figures.append(f'<figure title="{escape(title)}">{shown}<figcaption>{escape(caption)}</figcaption></figure>')
     return "".join(figures)
+
+
+def _shown(excerpt: Excerpt | None) -> str:
+    if excerpt is None:
+        return ""
+    # A text may run from right to left, or hold signs that turn what follows it around: `bdi` keeps that to itself.
+    return (
+        f'<img src="{escape(excerpt.picture)}" alt="">'
+        if excerpt.picture
+        else f"<blockquote><bdi>{escape(excerpt.text)}</bdi></blockquote>"
+    )
 
 
 def _table(title: str, columns: list[str], rows: list[list[str]], marks: Iterable[bool] = (), note: str = "") -> str:

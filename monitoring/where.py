@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict
 from monitoring.reference import Reference
 from monitoring.signals.distribution import as_logged
 from monitoring.signals.result import SignalResult
-from monitoring.signals.run import statistic_names
 from monitoring.window import Window
 
 
@@ -100,7 +99,7 @@ def embedding_distances(window: Window, reference: Reference) -> tuple[NDArray[n
 
 
 def _number_moves(window: Window, reference: Reference, signals: Sequence[SignalResult]) -> tuple[NumberMove, ...]:
-    names = statistic_names(reference.statistics.shape[1])
+    names = reference.statistic_names
     columns = {name: (reference.statistics[:, index], window.statistics[:, index]) for index, name in enumerate(names)}
     columns["confidence"] = (reference.confidences, window.confidences)
     columns["embedding"] = embedding_distances(window, reference)

@@ -1,4 +1,4 @@
-"""What a backbone gives for images of its preprocessing: the width of its features, asked of the network itself."""
+"""What a backbone gives for inputs of its preprocessing: the width of its features, asked of the network itself."""
 
 from __future__ import annotations
 
@@ -6,62 +6,76 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.core.backbones import BackboneSpec
 from pipelines.core.errors import ConfigurationError, IntegrityError
+from pipelines.core.modalities.text import TextPreprocess
 from pipelines.core.preprocess import ImagePreprocess
+from pipelines.core.text_backbone import TransformersSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+_SIZE_STEPS = {
+    "image": "correct backbone.preprocess, or give the size to the architecture too (model_args: img_size).",
+    "text": "lower backbone.max_tokens in the conf file.",
+}
 
-def feature_width(network: nn.Module, spec: BackboneSpec, preprocess: ImagePreprocess) -> int:
+
+def feature_width(network: nn.Module, spec: BackboneSpec | TransformersSpec, preprocess: ImagePreprocess | TextPreprocess) -> int:
     """The d of a backbone's features [b, d], by asking it: what architectures say of themselves differs (`num_features`).
 
     Args:
         network: On any device; its mode is left as it was.
         spec: What it was built from.
-        preprocess: Gives the size of the images.
+        preprocess: Gives the size of the images, or the longest text.
 
     Raises:
-        ConfigurationError: It does not take images of this size, or its features are no [b, d].
+        ConfigurationError: It does not take images of this size, or texts of this length, or its features are no [b, d].
         IntegrityError: Its features are not finite.
     """
     import torch
 
-    features = _features_of_plain_images(network, spec, preprocess)
+    features = _features_of_plain_inputs(network, spec, preprocess)
     if not isinstance(features, torch.Tensor) or features.ndim != 2:
-        raise _no_features(spec.name, features)
+        raise _no_features(spec.name, features, preprocess.kind)
     if not bool(features.isfinite().all()):
         raise IntegrityError(
-            got=f"weights ({spec.origin}) with which {spec.name} gives features that are not finite for a plain image.",
+            got=f"weights ({spec.origin}) with which {spec.name} gives features that are not finite for a plain {preprocess.kind}.",
             allowed="finite features.",
             next_step="fetch the file again and compare its sha256 with its author's, or take other weights.",
         )
     return int(features.shape[1])
 
 
-def _features_of_plain_images(network: nn.Module, spec: BackboneSpec, preprocess: ImagePreprocess) -> Any:
+def _features_of_plain_inputs(
+    network: nn.Module, spec: BackboneSpec | TransformersSpec, preprocess: ImagePreprocess | TextPreprocess
+) -> Any:
     import torch
 
-    shape = (2, preprocess.n_channels, preprocess.height_px, preprocess.width_px)
+    if isinstance(preprocess, TextPreprocess):
+        size = f"texts of {preprocess.max_tokens} tokens"
+        plain = torch.zeros((2, preprocess.max_tokens), dtype=torch.int64)
+    else:
+        size = f"images of {preprocess.height_px} x {preprocess.width_px} px"
+        plain = torch.ones((2, preprocess.n_channels, preprocess.height_px, preprocess.width_px))
     was_training = network.training
     try:
         with torch.inference_mode():
-            return network.eval()(torch.ones(shape, device=next(network.parameters()).device))
+            return network.eval()(plain.to(next(network.parameters()).device))
     except (RuntimeError, ValueError, AssertionError, TypeError, IndexError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ConfigurationError(
-            got=f"{spec.name}, which does not take images of {preprocess.height_px} x {preprocess.width_px} px: {reason}.",
+            got=f"{spec.name}, which does not take {size}: {reason}.",
             allowed="a size that this architecture takes.",
-            next_step="correct backbone.preprocess, or give the size to the architecture too (model_args: img_size).",
+            next_step=_SIZE_STEPS[preprocess.kind],
         ) from error
     finally:
         network.train(was_training)
 
 
-def _no_features(name: str, features: Tensor | object) -> ConfigurationError:
+def _no_features(name: str, features: Tensor | object, noun: str = "image") -> ConfigurationError:
     shape = getattr(features, "shape", None)
     given = f"of shape {list(shape)}" if shape is not None else f"that are a {type(features).__name__}"
     return ConfigurationError(
-        got=f"{name} with features {given} for 2 images.",
-        allowed="one row of features for each image: [b, d].",
+        got=f"{name} with features {given} for 2 {noun}s.",
+        allowed=f"one row of features for each {noun}: [b, d].",
         next_step="remove what changes its pooling or outputs from backbone.model_args, or take a classifier of timm.",
     )

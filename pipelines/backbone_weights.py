@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.core.backbones import BackboneSpec, names_with_classifier
 from pipelines.core.errors import IntegrityError
+from pipelines.core.text_backbone import TransformersSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -88,7 +89,7 @@ def _with_positions(state: dict[str, Tensor], expected: dict[str, Tensor], netwo
     return state | {key: converted[key] for key in positions if key in converted}
 
 
-def load_strictly(network: nn.Module, state: dict[str, Tensor], spec: BackboneSpec) -> None:
+def load_strictly(network: nn.Module, state: dict[str, Tensor], spec: BackboneSpec | TransformersSpec) -> None:
     """Loads exactly the tensors of the architecture.
 
     Raises:

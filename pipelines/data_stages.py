@@ -14,7 +14,7 @@ def near_duplicates(stages: Stages, split: StageOutput) -> StageOutput:
     def make(out: Path) -> None:
         from pipelines.near_duplicates import find_near_duplicates
 
-        find_near_duplicates(split.path / "samples.csv", stages.workspace.data, out)
+        find_near_duplicates(split.path / "samples.csv", stages.workspace.data, out, stages.config.task)
 
     return StageStore(stages.workspace.store).run("near_duplicates", {"split": split.fingerprint}, "pipelines.near_duplicates", make)
 

@@ -2,7 +2,8 @@
 
 `data/` holds `labels.csv` (or `.parquet`) and the sample files. Columns: `path` (relative to `data/`) and `label`; optional are
 `group` (samples of one group share a split: a patient, a writer), `domain` (a scanner, a client), `arrival` (ISO 8601 date) and
-`split` (a split that the team has fixed itself; empty: decided by hash). Further columns that `data.slices` names travel along.
+`split` (a split that the team has fixed itself; empty: decided by hash). Further columns that `data.slices` names travel along. Texts
+stand in the table itself, in a column `text` in place of `path` (`pipelines.text_rows`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Literal
 import pandas as pd
 
 from pipelines.core.errors import IntegrityError
+from pipelines.text_rows import read_text, table_of
 
 Split = Literal["train", "validation", "test", "holdout"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test", "holdout")
@@ -30,8 +32,8 @@ class Sample:
     """One labelled example.
 
     Attributes:
-        id: sha256 of the file's bytes.
-        path: Relative to `data/`, with forward slashes.
+        id: sha256 of the file's bytes, or of a text's in UTF-8.
+        path: Relative to `data/`, with forward slashes; of a text see `pipelines.text_rows`.
         label: One of the project's labels, or the text of a set of them (`pipelines.core.label_sets`).
         group: Samples with one group share a split; the id where the table has no group.
         domain: Where it came from.
@@ -85,7 +87,7 @@ def read_samples(path: Path, *splits: Split) -> list[Sample]:
 
 
 def read_sample(data: Path, sample: Sample) -> bytes:
-    """Reads a sample's file: the very bytes that the manifest saw and the validation judged.
+    """Reads a sample's file, or its text from the labels table: the very bytes that the manifest saw and the validation judged.
 
     Args:
         data: The folder that `sample.path` is relative to.
@@ -95,13 +97,20 @@ def read_sample(data: Path, sample: Sample) -> bytes:
         IntegrityError: The file cannot be read, or changed since it was listed.
     """
     try:
-        content = (data / sample.path).read_bytes()
+        content = _content(data, sample)
     except OSError as error:
         raise _changed_sample(sample, f"that cannot be read any more ({error.strerror})") from error
+    if content is None:
+        raise _changed_sample(sample, "that changed since it was listed: the labels table has no such text any more")
     digest = hashlib.sha256(content).hexdigest()
     if digest != sample.id:
         raise _changed_sample(sample, f"that changed since it was listed: its sha256 was {sample.id[:12]}… and is {digest[:12]}…")
     return content
+
+
+def _content(data: Path, sample: Sample) -> bytes | None:
+    table = table_of(sample.path, sample.id)
+    return (data / sample.path).read_bytes() if table is None else read_text(data / table, sample.id)
 
 
 def _changed_sample(sample: Sample, problem: str) -> IntegrityError:

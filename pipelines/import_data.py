@@ -12,14 +12,20 @@ import pandas as pd
 from pipelines.config import SplitSection
 from pipelines.core.errors import ConfigurationError, DataError, Finding
 from pipelines.core.label_sets import SEPARATOR, LabelsPerSample
-from pipelines.image_files import ImageFile
+from pipelines.labels_append import csv_line
 from pipelines.labels_table import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
+from pipelines.modalities.inspection import InputFile, content_digest
 from pipelines.sample_source import SPLIT_FOLDERS, SampleSource, SourceSample, count_by_label, read_source
 from pipelines.split import unit_hash
 from pipelines.staging import is_vacant, staged_folder
+from pipelines.text_rows import TEXT_COLUMN
 
 LABELS_TABLE = "labels.csv"
 _VALIDATION_SALT = "import-validation"
+_USABLE = {
+    "image": "images that decode: class folders, or a table with path and label",
+    "text": "texts that can be read: a table with text and label, or class folders with .txt files",
+}
 
 
 @dataclass(frozen=True)
@@ -43,16 +49,18 @@ class ImportSummary:
     n_all: int
 
 
-def import_samples(source: Path, target_data: Path, labels_per_sample: LabelsPerSample = "one") -> ImportSummary:
+def import_samples(source: Path, target_data: Path, labels_per_sample: LabelsPerSample = "one", task: str = "image") -> ImportSummary:
     """Copies the samples of `source` to `target_data` and writes their labels table; all or nothing.
 
-    Files keep their names and folders. Folders named like splits fix the splits. Where they have no test folder, the validation folder
-    is the test split; where no validation is left, a fifth of train becomes validation, chosen by a hash of the pixels.
+    Files keep their names and folders; texts go into the table. Folders named like splits fix the splits. Where they have no test folder,
+    the validation folder is the test split; where no validation is left, a fifth of train becomes validation, chosen by a hash of the
+    content.
 
     Args:
         source: A folder of class folders, a folder with a labels table, or a table (see `pipelines.sample_source`).
         target_data: Must not exist, or be empty.
         labels_per_sample: `many`: labels are sets, names with | between them; the classes are the names in all of them.
+        task: What samples are.
 
     Raises:
         ConfigurationError: There is no `source`, or `target_data` is taken.
@@ -64,14 +72,15 @@ def import_samples(source: Path, target_data: Path, labels_per_sample: LabelsPer
             allowed="a folder that does not exist yet, or an empty one.",
             next_step="choose another folder, or add samples to a workspace with `regraft ingest`.",
         )
-    content = read_source(source, labels_per_sample)
+    content = read_source(source, labels_per_sample, task=task)
     samples, notes, split_faults = _fixed_splits(content)
-    _refuse_faults(source, content, split_faults)
+    _refuse_faults(source, content, split_faults, task)
     with staged_folder(target_data) as staging:
-        for sample in samples:
-            (staging / sample.path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(content.root / sample.path, staging / sample.path)
-        _write_labels(samples, staging / LABELS_TABLE)
+        if task == "text":
+            _write_texts(samples, staging / LABELS_TABLE)
+        else:
+            _copy_files(samples, content.root, staging)
+            _write_labels(samples, staging / LABELS_TABLE)
     return ImportSummary(
         labels=content.classes,
         n_samples=count_by_label(samples, content.classes, labels_per_sample),
@@ -82,13 +91,19 @@ def import_samples(source: Path, target_data: Path, labels_per_sample: LabelsPer
     )
 
 
+def _copy_files(samples: Sequence[SourceSample], root: Path, staging: Path) -> None:
+    for sample in samples:
+        (staging / sample.path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / sample.path, staging / sample.path)
+
+
 def _about_separators(classes: Sequence[str]) -> list[str]:
     # Where labels are sets, no class holds one.
     n_held = sum(SEPARATOR in label for label in classes)
     return [f"{n_held} labels hold a {SEPARATOR}: each is taken as one label, as samples have one label here"] if n_held else []
 
 
-def _refuse_faults(source: Path, content: SampleSource, split_faults: Sequence[Finding]) -> None:
+def _refuse_faults(source: Path, content: SampleSource, split_faults: Sequence[Finding], task: str) -> None:
     findings = [*content.findings, *split_faults]
     if not content.classes and not findings:
         findings.append(Finding(source.name, "has no label at all"))
@@ -97,7 +112,7 @@ def _refuse_faults(source: Path, content: SampleSource, split_faults: Sequence[F
     if findings:
         raise DataError(
             got=f"{source} with {len(findings)} {'fault' if len(findings) == 1 else 'faults'}.",
-            allowed="at least two classes, each with images that decode: class folders, or a table with path and label.",
+            allowed=f"at least two classes, each with {_USABLE[task]}.",
             next_step="correct or remove what is listed, and run the command again; nothing was copied.",
             findings=findings,
         )
@@ -118,23 +133,31 @@ def _fixed_splits(content: SampleSource) -> tuple[list[SourceSample], list[str],
         samples = [replace(sample, split="test") if sample.split == "validation" else sample for sample in samples]
         notes.append("there is no test folder: the validation folder is the test split")
     if not {"validation", "test"} <= present:
-        samples = _with_validation(samples, content.images)
+        samples = _with_validation(samples, content.inputs)
         notes.append("a fifth of the train folder, chosen by a hash of the pixels, is the validation split")
     return samples, notes, []
 
 
-def _with_validation(samples: Sequence[SourceSample], images: Sequence[ImageFile]) -> list[SourceSample]:
+def _with_validation(samples: Sequence[SourceSample], inputs: Sequence[InputFile]) -> list[SourceSample]:
     shares = SplitSection()
     validation_frac = shares.validation / (shares.train + shares.validation)
     return [
         replace(sample, split="validation")
-        if sample.split == "train" and unit_hash(image.pixel_digest, _VALIDATION_SALT) < validation_frac
+        if sample.split == "train" and unit_hash(content_digest(file), _VALIDATION_SALT) < validation_frac
         else sample
-        for sample, image in zip(samples, images, strict=True)
+        for sample, file in zip(samples, inputs, strict=True)
     ]
 
 
 def _write_labels(samples: Sequence[SourceSample], path: Path) -> None:
-    table = pd.DataFrame([asdict(sample) for sample in samples]).drop(columns="slices")
+    table = pd.DataFrame([asdict(sample) for sample in samples]).drop(columns=["slices", "text"])
     used = [column for column in OPTIONAL_COLUMNS if table[column].ne("").any()]
     table[[*REQUIRED_COLUMNS, *used]].to_csv(path, index=False, lineterminator="\n")
+
+
+def _write_texts(samples: Sequence[SourceSample], path: Path) -> None:
+    used = [column for column in OPTIONAL_COLUMNS if any(getattr(sample, column) for sample in samples)]
+    columns = (TEXT_COLUMN, "label", *used)
+    # Not by pandas, which puts no quotes around a carriage return.
+    lines = [csv_line(columns), *(csv_line([str(getattr(sample, column)) for column in columns]) for sample in samples)]
+    path.write_bytes("".join(f"{line}\n" for line in lines).encode())

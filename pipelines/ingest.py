@@ -1,6 +1,7 @@
 """Adds samples to the data: labelled feedback of the endpoint, or a folder of new ones.
 
-Only ever adds: files go to `images/feedback/` or `images/ingested/`, named by their content, rows to the end of the labels table.
+Only ever adds: files go to `images/feedback/` or `images/ingested/`, named by their content, rows to the end of the labels table, and texts
+into these rows.
 Content that is there already is not added again, so doing it twice adds nothing; the same picture in another file format is the same
 content. Nothing unfinished ever lies in the data folder: whatever is in it is tracked.
 """
@@ -19,15 +20,23 @@ from pipelines.core.errors import DataError, Finding
 from pipelines.feedback import NewSample, labelled_samples
 from pipelines.image_files import ImageFile, Unusable, inspect_bytes
 from pipelines.known_content import KnownContent, file_size
+from pipelines.known_texts import KnownTexts
 from pipelines.label_rows import read_label, with_read_labels
 from pipelines.labels_append import append_rows
-from pipelines.labels_table import read_labels_table
+from pipelines.labels_table import LabelRow, LabelsTable, held_by_task, read_labels_table
+from pipelines.modalities.inspection import InputFile
+from pipelines.modalities.text_inputs import inspect_text
 from pipelines.sample_source import SourceSample, read_source
 from pipelines.staging import replace_file
+from pipelines.text_rows import TEXT_COLUMN, text_bytes
 from pipelines.workspace import Workspace
 
 __all__ = ["IngestSummary", "NewSample", "add_samples", "ingest_folder", "labelled_samples", "unknown_samples"]
 
+_USABLE = {
+    "image": "class folders named like the project's labels, or a table with path and label, and images that decode.",
+    "text": "a table with text and label, or class folders named like the project's labels with .txt files, and texts that can be read.",
+}
 FEEDBACK_FOLDER, INGESTED_FOLDER = "images/feedback", "images/ingested"
 # Half of the digest: with 16 digits somebody could make two inputs with the same name in minutes.
 _N_NAME_DIGITS = 32
@@ -53,12 +62,16 @@ class _Candidate:
     where: str
     sample: NewSample
     file: Path
+    text: str | None = None
 
 
 @dataclass(frozen=True)
 class _Content:
     content: bytes
-    image: ImageFile
+    found: InputFile
+
+
+_Known = KnownContent | KnownTexts
 
 
 def add_samples(data_dir: Path, new: Sequence[NewSample], raw_dir: Path, config: ProjectConfig) -> IngestSummary:
@@ -90,16 +103,19 @@ def ingest_folder(source: Path, data_dir: Path, config: ProjectConfig, domain: s
         ConfigurationError: There is nothing at `source`.
         DataError: There is no sample in it, or a table cannot be read.
     """
-    content = read_source(source, config.labels_per_sample, config.data.slices)
+    content = read_source(source, config.labels_per_sample, config.data.slices, config.task)
     if not content.samples:
         raise DataError(
             got=f"{source} without a usable sample.",
-            allowed="class folders named like the project's labels, or a table with path and label, and images that decode.",
+            allowed=_USABLE[config.task],
             next_step="correct what is listed, and run the command again; nothing was added.",
             findings=content.findings,
         )
-    pairs = zip(content.samples, content.images, strict=True)
-    candidates = [_Candidate(sample.path, _as_new(sample, image, domain), content.root / sample.path) for sample, image in pairs]
+    texts = config.task == "text"
+    candidates = [
+        _Candidate(sample.path, _as_new(sample, found, domain), content.root / sample.path, sample.text if texts else None)
+        for sample, found in zip(content.samples, content.inputs, strict=True)
+    ]
     summary = _add(data_dir, candidates, INGESTED_FOLDER, config)
     return IngestSummary(summary.n_added, summary.n_known, (*content.findings, *summary.findings))
 
@@ -114,26 +130,47 @@ def unknown_samples(data_dir: Path, new: Sequence[NewSample], config: ProjectCon
         raw_dir: As in `add_samples`; where the workspace of `data_dir` keeps raw inputs, if nothing is said.
     """
     folder = raw_dir or _workspace(data_dir).serving / "raw"
-    known = KnownContent(data_dir, read_labels_table(data_dir / config.data.labels_table).rows)
-    known.hash_files()
-    return [sample for sample in new if not known.labels_of_bytes(sample.sha256) and not _is_known_picture(folder / sample.sha256, known)]
+    known = _known(data_dir, _read_table(data_dir, config).rows, config)
+    if isinstance(known, KnownContent):
+        known.hash_files()
+    return [sample for sample in new if not known.labels_of_bytes(sample.sha256) and not _is_known(folder / sample.sha256, known)]
 
 
-def _is_known_picture(file: Path, known: KnownContent) -> bool:
-    image = inspect_bytes(file.read_bytes()) if file_size(file) is not None else Unusable("is not there")
-    return isinstance(image, ImageFile) and bool(known.labels_of_picture(image))
+def _is_known(file: Path, known: _Known) -> bool:
+    found = _inspected(file.read_bytes(), known) if file_size(file) is not None else Unusable("is not there")
+    return not isinstance(found, Unusable) and bool(_labels_of_copies(known, found))
 
 
-def _as_new(sample: SourceSample, image: ImageFile, domain: str) -> NewSample:
-    return NewSample(image.id, sample.label, sample.domain or domain, sample.arrival, sample.group, sample.split, sample.slices)
+def _read_table(data_dir: Path, config: ProjectConfig) -> LabelsTable:
+    name = config.data.labels_table
+    return read_labels_table(data_dir / name, holds=held_by_task(config.task), name=name)
+
+
+def _known(data_dir: Path, rows: Sequence[LabelRow], config: ProjectConfig) -> _Known:
+    return KnownTexts(rows) if config.task == "text" else KnownContent(data_dir, rows)
+
+
+def _labels_of_copies(known: _Known, found: InputFile) -> set[str]:
+    if isinstance(known, KnownTexts):
+        return known.labels_of_copies(found)
+    return known.labels_of_picture(found) if isinstance(found, ImageFile) else set()
+
+
+def _inspected(content: bytes, known: _Known) -> InputFile | Unusable:
+    return inspect_text(content) if isinstance(known, KnownTexts) else inspect_bytes(content)
+
+
+def _as_new(sample: SourceSample, found: InputFile, domain: str) -> NewSample:
+    return NewSample(found.id, sample.label, sample.domain or domain, sample.arrival, sample.group, sample.split, sample.slices)
 
 
 def _add(data_dir: Path, candidates: Sequence[_Candidate], folder: str, config: ProjectConfig) -> IngestSummary:
     table_path = data_dir / config.data.labels_table
     with _one_at_a_time(data_dir) as staging:
-        table = read_labels_table(table_path)
-        known = KnownContent(data_dir, with_read_labels(table.rows, config.labels, config.labels_per_sample)[0])
-        known.hash_files({size for item in candidates if (size := file_size(item.file)) is not None})
+        table = _read_table(data_dir, config)
+        known = _known(data_dir, with_read_labels(table.rows, config.labels, config.labels_per_sample)[0], config)
+        if isinstance(known, KnownContent):
+            known.hash_files({size for item in candidates if (size := file_size(item.file)) is not None})
         rows: list[dict[str, str]] = []
         findings: list[Finding] = []
         for candidate in candidates:
@@ -143,18 +180,33 @@ def _add(data_dir: Path, candidates: Sequence[_Candidate], folder: str, config: 
             if isinstance(outcome, Unusable):
                 findings.append(Finding(item.where, outcome.problem))
             elif outcome is not None:
-                path = f"{folder}/{outcome.image.id[:_N_NAME_DIGITS]}{outcome.image.extension}"
-                replace_file(data_dir / path, outcome.content, staging)
-                known.add(outcome.image, item.sample.label)
-                rows.append(_row(path, item.sample))
+                rows.append(_placed(outcome, folder, data_dir, staging) | _cells(item.sample))
+                _add_known(known, outcome.found, item.sample.label)
         if rows:
             append_rows(table_path, table.columns, rows, staging)
     return IngestSummary(len(rows), len(candidates) - len(rows) - len(findings), tuple(findings))
 
 
-def _row(path: str, sample: NewSample) -> dict[str, str]:
+def _placed(outcome: _Content, folder: str, data_dir: Path, staging: Path) -> dict[str, str]:
+    """Where the sample now is: a new file, or a cell of the table."""
+    if not isinstance(outcome.found, ImageFile):
+        return {TEXT_COLUMN: outcome.content.decode("utf-8")}
+    path = f"{folder}/{outcome.found.id[:_N_NAME_DIGITS]}{outcome.found.extension}"
+    replace_file(data_dir / path, outcome.content, staging)
+    return {"path": path}
+
+
+def _add_known(known: _Known, found: InputFile, label: str) -> None:
+    if isinstance(known, KnownTexts):
+        known.add(found, label)
+        return
+    if isinstance(found, ImageFile):
+        known.add(found, label)
+
+
+def _cells(sample: NewSample) -> dict[str, str]:
     stated = {"group": sample.group, "domain": sample.domain, "arrival": sample.arrival, "split": sample.split}
-    return {"path": path, "label": sample.label, **stated, **dict(sample.slices)}
+    return {"label": sample.label, **stated, **dict(sample.slices)}
 
 
 @contextmanager
@@ -176,18 +228,18 @@ def _workspace(data_dir: Path) -> Workspace:
     return Workspace(data_dir.absolute().parent)
 
 
-def _judged(item: _Candidate, known: KnownContent) -> _Content | Unusable | None:
+def _judged(item: _Candidate, known: _Known) -> _Content | Unusable | None:
     """The content of a sample that can be added; None for what is known under the same label."""
     label = item.sample.label
     same_bytes = known.labels_of_bytes(item.sample.sha256)
     if same_bytes:
         return _conflict(label, same_bytes, "content")
-    content = _read(item)
+    content = _read(item, known)
     if isinstance(content, Unusable):
         return content
     # A copy in another file format is not added either: without its twin's group it could end up in another split.
-    same_picture = known.labels_of_picture(content.image)
-    return _conflict(label, same_picture, "picture") if same_picture else content
+    copies = _labels_of_copies(known, content.found)
+    return _conflict(label, copies, "text" if isinstance(known, KnownTexts) else "picture") if copies else content
 
 
 def _conflict(label: str, known_as: set[str], what: str) -> Unusable | None:
@@ -195,12 +247,12 @@ def _conflict(label: str, known_as: set[str], what: str) -> Unusable | None:
     return Unusable(f"labelled {label!r}, but the same {what} is known as {', '.join(map(repr, others))}") if others else None
 
 
-def _read(item: _Candidate) -> _Content | Unusable:
+def _read(item: _Candidate, known: _Known) -> _Content | Unusable:
     try:
-        content = item.file.read_bytes()
+        content = item.file.read_bytes() if item.text is None else text_bytes(item.text)
     except OSError as error:
         return Unusable(f"its bytes cannot be read ({error.strerror})")
     if hashlib.sha256(content).hexdigest() != item.sample.sha256:
         return Unusable("its bytes are not those that its name states")
-    image = inspect_bytes(content)
-    return image if isinstance(image, Unusable) else _Content(content, image)
+    found = _inspected(content, known)
+    return found if isinstance(found, Unusable) else _Content(content, found)

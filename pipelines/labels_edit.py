@@ -9,36 +9,51 @@ from pathlib import Path
 
 from pipelines.image_files import normal_path
 from pipelines.labels_append import BYTE_ORDER_MARK, csv_line
+from pipelines.text_rows import TEXT_COLUMN, text_paths
 
 # The new label by path; None takes the row out.
 Changes = Mapping[str, str | None]
 
 
-def edited_table(table: Path, changes: Changes) -> bytes:
+def edited_table(table: Path, changes: Changes, name: str = "") -> bytes:
     """The content of the table after the changes; nothing is written.
 
     Args:
         table: `.csv` or `.parquet`, as `read_labels_table` reads it.
-        changes: By the path as `normal_path` writes it.
+        changes: By the path as `normal_path` writes it, or as a text has it.
+        name: Of the table relative to `data/`; its file name where nothing is said.
     """
-    return _edited_parquet(table, changes) if table.suffix.lower() == ".parquet" else _edited_csv(table.read_bytes(), changes)
+    known_as = name or table.name
+    if table.suffix.lower() == ".parquet":
+        return _edited_parquet(table, changes, known_as)
+    return _edited_csv(table.read_bytes(), changes, known_as)
 
 
-def _edited_csv(content: bytes, changes: Changes) -> bytes:
+def _edited_csv(content: bytes, changes: Changes, table: str) -> bytes:
     mark = BYTE_ORDER_MARK if content.startswith(BYTE_ORDER_MARK) else b""
-    records = _csv_records(content.decode("utf-8-sig"))
-    header, columns = next(records)
-    path, label = columns.index("path"), columns.index("label")
+    (header, columns), *records = _csv_records(content.decode("utf-8-sig"))
+    label = columns.index("label")
+    # A row that cannot be read as the header says is not ours to touch.
+    whole = [cells if len(cells) == len(columns) else None for _, cells in records]
+    names = _paths(columns, whole, table)
     kept = [header]
-    for text, cells in records:
-        # A row that cannot be read as the header says is not ours to touch.
-        name = normal_path(cells[path]) if len(cells) == len(columns) else ""
+    for (text, cells), name in zip(records, names, strict=True):
         if name not in changes:
             kept.append(text)
         elif (new := changes[name]) is not None:
             end = text[len(text.rstrip("\r\n")) :]
             kept.append(csv_line([*cells[:label], new, *cells[label + 1 :]]) + end)
     return mark + "".join(kept).encode()
+
+
+def _paths(columns: Sequence[str], rows: Sequence[Sequence[str] | None], table: str) -> list[str]:
+    """The path of each row, empty where it cannot be read; in a table of texts as `read_labels_table` makes it."""
+    if "path" in columns:
+        place = columns.index("path")
+        return ["" if cells is None else normal_path(cells[place]) for cells in rows]
+    place = columns.index(TEXT_COLUMN)
+    found = iter(text_paths([cells[place] for cells in rows if cells is not None], table))
+    return ["" if cells is None else next(found) for cells in rows]
 
 
 def _csv_records(text: str) -> Iterator[tuple[str, Sequence[str]]]:
@@ -59,12 +74,13 @@ def _csv_records(text: str) -> Iterator[tuple[str, Sequence[str]]]:
         yield record
 
 
-def _edited_parquet(table: Path, changes: Changes) -> bytes:
+def _edited_parquet(table: Path, changes: Changes, known_as: str) -> bytes:
     import pyarrow
     import pyarrow.parquet
 
     content = pyarrow.parquet.ParquetFile(table).read()
-    names = [normal_path(str(path)) for path in content.column("path").to_pylist()]
+    first = "path" if "path" in content.column_names else TEXT_COLUMN
+    names = _paths([first], [["" if cell is None else str(cell)] for cell in content.column(first).to_pylist()], known_as)
     column = content.column("label")
     labels = [changes.get(name) or label for name, label in zip(names, column.cast(pyarrow.string()).to_pylist(), strict=True)]
     # A team's labels may be numbers or categories there: the new ones take the column's own type.

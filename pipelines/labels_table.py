@@ -1,6 +1,7 @@
 """Reads a labels table, CSV or Parquet, as text: what a team wrote, row by row, before anything is made of it.
 
-Every cell is a string, so that labels such as `007`, `NA` or `None` stay what they are.
+Every cell is a string, so that labels such as `007`, `NA` or `None` stay what they are. A table names files in the column `path`, or it
+holds the samples itself in the column `text`; a text's path is then made of its content (`pipelines.text_rows`).
 """
 
 from __future__ import annotations
@@ -9,12 +10,17 @@ import csv
 import datetime
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 from pipelines.core.errors import DataError, Finding
+from pipelines.text_rows import MOST_CELL_CHARACTERS, TEXT_COLUMN, text_paths
 
+Holds = Literal["files", "texts"]
 REQUIRED_COLUMNS = ("path", "label")
+# By what a table holds.
+_REQUIRED: dict[Holds, tuple[str, ...]] = {"files": REQUIRED_COLUMNS, "texts": (TEXT_COLUMN, "label")}
 OPTIONAL_COLUMNS = ("group", "domain", "arrival", "split")
 COLUMNS = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
 TABLE_SUFFIXES = (".csv", ".parquet")
@@ -26,6 +32,8 @@ class LabelRow:
 
     Attributes:
         where: Names the row to a reader: `labels.csv line 17`, or `labels.parquet row 16`.
+        path: Of the file; of a text what `pipelines.text_rows` makes of it.
+        text: The sample itself, in a table that holds texts.
         slices: Name and cell of each further column that was asked for and that the table has.
     """
 
@@ -37,6 +45,7 @@ class LabelRow:
     arrival: str = ""
     split: str = ""
     slices: tuple[tuple[str, str], ...] = ()
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,35 +57,59 @@ class LabelsTable:
         columns: In the table's order, unknown ones included.
         findings: Rows that could not be read as the header says; they are not among `rows`.
         slices: Further columns that the rows carry.
+        holds: What its rows are.
     """
 
     rows: tuple[LabelRow, ...]
     columns: tuple[str, ...]
     findings: tuple[Finding, ...]
     slices: tuple[str, ...] = ()
+    holds: Holds = "files"
 
     @property
     def unknown_columns(self) -> tuple[str, ...]:
         """Columns that Regraft does not use."""
-        return tuple(column for column in self.columns if column not in (*COLUMNS, *self.slices))
+        return tuple(column for column in self.columns if column not in (*known_columns(self.holds), *self.slices))
 
 
-def read_labels_table(table: Path, slices: Sequence[str] = ()) -> LabelsTable:
+def known_columns(holds: Holds) -> tuple[str, ...]:
+    """The columns that Regraft uses, of a table that holds files or texts."""
+    return _REQUIRED[holds] + OPTIONAL_COLUMNS
+
+
+def held_by_task(task: str) -> Holds:
+    """What the labels table of a project holds."""
+    return "texts" if task == "text" else "files"
+
+
+def held_by(table: Path) -> Holds:
+    """What a table holds, by its columns: texts where it has a column `text` and none called `path`.
+
+    Raises:
+        DataError: As `read_labels_table`.
+    """
+    columns = _csv_columns(table) if table.suffix.lower() == ".csv" else _parquet_columns(table)
+    return "texts" if TEXT_COLUMN in columns and "path" not in columns else "files"
+
+
+def read_labels_table(table: Path, slices: Sequence[str] = (), holds: Holds = "files", name: str = "") -> LabelsTable:
     """Reads a labels table.
 
     Args:
         table: `.csv` (UTF-8, with or without byte order mark, comma between cells) or `.parquet`.
         slices: Further columns to carry, where the table has them; see `refuse_missing_slices`.
+        holds: What its rows are: names of files, or texts.
+        name: Of the table relative to `data/`, which paths of texts begin with; its file name where nothing is said.
 
     Raises:
         DataError: No such file, another format, not UTF-8, a column missing or twice, or no row.
     """
     if not table.is_file():
-        raise _no_table(table)
+        raise _no_table(table, holds)
     if table.suffix.lower() == ".parquet":
-        columns, rows, findings = _read_parquet(table, slices)
+        columns, rows, findings = _read_parquet(table, slices, holds)
     elif table.suffix.lower() == ".csv":
-        columns, rows, findings = _read_csv(table, slices)
+        columns, rows, findings = _read_csv(table, slices, holds)
     else:
         raise DataError(
             got=f"the labels table {table.name}.", allowed="a .csv or .parquet file.", next_step="export the table as CSV in UTF-8."
@@ -84,10 +117,13 @@ def read_labels_table(table: Path, slices: Sequence[str] = ()) -> LabelsTable:
     if not rows and not findings:
         raise DataError(
             got=f"{table.name} without a single row below its header.",
-            allowed="one row for each sample, with its path and its label.",
+            allowed=f"one row for each sample, with its {_REQUIRED[holds][0]} and its label.",
             next_step="add the samples to the table.",
         )
-    return LabelsTable(tuple(rows), tuple(columns), tuple(findings), tuple(name for name in slices if name in columns))
+    if holds == "texts":
+        paths = text_paths([row.text for row in rows], name or table.name)
+        rows = [replace(row, path=path) for row, path in zip(rows, paths, strict=True)]
+    return LabelsTable(tuple(rows), tuple(columns), tuple(findings), tuple(name for name in slices if name in columns), holds)
 
 
 def refuse_missing_slices(table: LabelsTable, slices: Sequence[str], name: str) -> None:
@@ -110,17 +146,22 @@ def refuse_missing_slices(table: LabelsTable, slices: Sequence[str], name: str) 
         )
 
 
-def _no_table(table: Path) -> DataError:
+def _no_table(table: Path, holds: Holds) -> DataError:
     beside = sorted(path.name for path in table.parent.glob("*") if path.suffix.lower() in TABLE_SUFFIXES) if table.parent.is_dir() else []
     return DataError(
         got=f"no labels table at {table}." + (f" The folder holds {', '.join(beside)}." if beside else ""),
-        allowed="a CSV or Parquet file with the columns path and label.",
+        allowed=f"a CSV or Parquet file with the columns {_REQUIRED[holds][0]} and label.",
         next_step="write the table, name another with data.labels_table in the conf file, or restore the data with `dvc checkout`.",
     )
 
 
-def _check_columns(table: Path, columns: Sequence[str]) -> None:
-    missing = [column for column in REQUIRED_COLUMNS if column not in columns]
+def refuse_columns(table: Path, columns: Sequence[str], holds: Holds) -> None:
+    """Refuses a table that lacks a column it needs, or has one twice.
+
+    Raises:
+        DataError: Names them, and those that are there.
+    """
+    missing = [column for column in _REQUIRED[holds] if column not in columns]
     twice = sorted({column for column in columns if columns.count(column) > 1})
     if not missing and not twice:
         return
@@ -128,22 +169,15 @@ def _check_columns(table: Path, columns: Sequence[str]) -> None:
     faults += [f"with the column {', '.join(map(repr, twice))} twice"] if twice else []
     raise DataError(
         got=f"{table.name} {' and '.join(faults)}; it has {', '.join(repr(column) for column in columns) or 'no columns'}.",
-        allowed=f"comma-separated columns {', '.join(REQUIRED_COLUMNS)}, each once; optional are {', '.join(OPTIONAL_COLUMNS)}.",
+        allowed=f"comma-separated columns {', '.join(_REQUIRED[holds])}, each once; optional are {', '.join(OPTIONAL_COLUMNS)}.",
         next_step="correct the first line of the table.",
     )
 
 
-def _read_csv(table: Path, slices: Sequence[str]) -> tuple[list[str], list[LabelRow], list[Finding]]:
+def _read_csv(table: Path, slices: Sequence[str], holds: Holds) -> tuple[list[str], list[LabelRow], list[Finding]]:
+    text = _csv_text(table)
     try:
-        text = table.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            got=f"{table.name}, whose byte {error.start} is not UTF-8.",
-            allowed="text in UTF-8.",
-            next_step="save the table as CSV in UTF-8.",
-        ) from error
-    try:
-        return _parse_csv(table, text, slices)
+        return _parse_csv(table, text, slices, holds)
     except csv.Error as error:
         raise DataError(
             got=f"{table.name}, which does not parse as CSV: {error}.",
@@ -152,16 +186,34 @@ def _read_csv(table: Path, slices: Sequence[str]) -> tuple[list[str], list[Label
         ) from error
 
 
-def _parse_csv(table: Path, text: str, slices: Sequence[str]) -> tuple[list[str], list[LabelRow], list[Finding]]:
+def _csv_text(table: Path) -> str:
+    try:
+        return table.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            got=f"{table.name}, whose byte {error.start} is not UTF-8.",
+            allowed="text in UTF-8.",
+            next_step="save the table as CSV in UTF-8.",
+        ) from error
+
+
+def _csv_columns(table: Path) -> Sequence[str]:
+    try:
+        return next(_csv_lines(_csv_text(table)), (1, []))[1]
+    except csv.Error:  # said by whoever reads the rows
+        return ()
+
+
+def _parse_csv(table: Path, text: str, slices: Sequence[str], holds: Holds) -> tuple[list[str], list[LabelRow], list[Finding]]:
     lines = _csv_lines(text)
     _, columns = next(lines, (1, []))
-    _check_columns(table, columns)
+    refuse_columns(table, columns, holds)
     rows: list[LabelRow] = []
     findings: list[Finding] = []
     for line, cells in lines:
         where = f"{table.name} line {line}"
         if len(cells) == len(columns):
-            rows.append(_as_row(where, dict(zip(columns, cells, strict=True)), slices))
+            rows.append(_as_row(where, dict(zip(columns, cells, strict=True)), slices, holds))
         else:
             hint = "; put double quotes around a cell with a comma" if len(cells) > len(columns) else ""
             findings.append(Finding(where, f"has {len(cells)} cells, the header has {len(columns)}{hint}"))
@@ -170,6 +222,8 @@ def _parse_csv(table: Path, text: str, slices: Sequence[str]) -> tuple[list[str]
 
 def _csv_lines(text: str) -> Iterator[tuple[int, list[str]]]:
     # `strict` turns an unclosed quote into an error: without it one stray quote swallows the rest of the table as one cell.
+    # Of the process, and the same whoever sets it; the module's own limit is the length of a longer letter.
+    csv.field_size_limit(MOST_CELL_CHARACTERS)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     first_line = 1
     for cells in reader:
@@ -178,31 +232,40 @@ def _csv_lines(text: str) -> Iterator[tuple[int, list[str]]]:
         first_line = reader.line_num + 1
 
 
-def _read_parquet(table: Path, slices: Sequence[str]) -> tuple[list[str], list[LabelRow], list[Finding]]:
+def _parquet_content(table: Path) -> Any:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        content = pyarrow.parquet.ParquetFile(table).read()
+        return pyarrow.parquet.ParquetFile(table).read()
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(
             got=f"{table.name}, which does not read as Parquet: {error}.",
             allowed="a complete Parquet file.",
             next_step="export the table again.",
         ) from error
+
+
+def _parquet_columns(table: Path) -> Sequence[str]:
+    return list(_parquet_content(table).column_names)
+
+
+def _read_parquet(table: Path, slices: Sequence[str], holds: Holds) -> tuple[list[str], list[LabelRow], list[Finding]]:
+    content = _parquet_content(table)
     columns = list(content.column_names)
-    _check_columns(table, columns)
-    known = content.select([column for column in columns if column in (*COLUMNS, *slices)])
+    refuse_columns(table, columns, holds)
+    known = content.select([column for column in columns if column in (*known_columns(holds), *slices)])
     rows = [
-        _as_row(f"{table.name} row {number}", {column: _as_text(value) for column, value in record.items()}, slices)
+        _as_row(f"{table.name} row {number}", {column: _as_text(value) for column, value in record.items()}, slices, holds)
         for number, record in enumerate(known.to_pylist(), start=1)
     ]
     return columns, rows, []
 
 
-def _as_row(where: str, cells: dict[str, str], slices: Sequence[str]) -> LabelRow:
+def _as_row(where: str, cells: dict[str, str], slices: Sequence[str], holds: Holds) -> LabelRow:
     further = tuple((name, cells[name]) for name in slices if name in cells)
-    return LabelRow(where, slices=further, **{column: cells[column] for column in COLUMNS if column in cells})
+    stated = {column: cells[column] for column in known_columns(holds) if column in cells}
+    return LabelRow(where, slices=further, **({"path": ""} | stated))
 
 
 def _as_text(value: object) -> str:

@@ -1,13 +1,14 @@
 """Stage `mistakes`: the test samples that a sealed bundle got wrong with the most confidence, and what it looked at.
 
-mistakes.json   `n`, `n_wrong`, `saliency` (how maps were made), `shown`: one row a sample
-NN-image.png    what the network saw of the sample
+mistakes.json   `n`, `n_wrong`, `saliency` (how maps were made; null where the modality has none), `shown`: one row a sample; of texts
+                `words`, their beginning word by word with what each said for the wrong answer, and whether that is all (`is_whole`)
+NN-image.png    of images: what the network saw of the sample
 NN-map.png      the same with the parts that spoke for the wrong answer in bright colours
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ from pydantic import JsonValue
 from pipelines.answers import TestAnswers, read_answers
 from pipelines.core.bundle import BundleManifest, canonical_json
 from pipelines.core.label_sets import LabelsPerSample, members_of
+from pipelines.core.modalities.adapters import image_spec
 from pipelines.core.predict import Predictor
 from pipelines.core.preprocess import ImagePreprocess, decode_image, image_to_pixels
 from pipelines.dataset import Sample, read_sample, read_samples
 from pipelines.saliency import saliency
+from pipelines.word_relevance import word_relevance
 
 N_SHOWN = 8
 _SHOWN_SIDE_PX = 160
@@ -52,8 +55,10 @@ def find_mistakes(bundle: Path, evaluation: Path, samples: Path, data: Path, out
     if chosen:
         predictor = Predictor.load(bundle, verify=False)  # the evaluation has verified it
         asked = [label_to_explain(str(answers.labels[row]), str(answers.predicted[row]), predictor.manifest) for row in rows]
-        record["saliency"] = _write_pictures(predictor, chosen, data, asked, out)
-        record["shown"] = [_row(answers, row, sample, label) for row, sample, label in zip(rows, chosen, asked, strict=True)]
+        explain = _EXPLAINED.get(predictor.modality.kind, _not_explained)
+        record["saliency"], parts = explain(predictor, [read_sample(data, sample) for sample in chosen], asked, out)
+        described = [_row(answers, row, sample, label) for row, sample, label in zip(rows, chosen, asked, strict=True)]
+        record["shown"] = [{**row, **part} for row, part in zip(described, parts, strict=True)]
     (out / "mistakes.json").write_bytes(canonical_json(record))
 
 
@@ -84,15 +89,38 @@ def _row(answers: TestAnswers, row: int, sample: Sample, label: str) -> dict[str
     }
 
 
-def _write_pictures(predictor: Predictor, chosen: Sequence[Sample], data: Path, asked: Sequence[str], out: Path) -> str:
-    images = [read_sample(data, sample) for sample in chosen]
+# How it was explained, and what the row of each sample says besides.
+_Explanation = tuple[str | None, list[dict[str, JsonValue]]]
+
+
+def _explain_images(predictor: Predictor, contents: Sequence[bytes], asked: Sequence[str], out: Path) -> _Explanation:
     labels = predictor.manifest.labels
-    found = saliency(predictor, images, [labels.index(label) for label in asked])
-    for place, (content, relevance) in enumerate(zip(images, found.maps, strict=True)):
-        seen = _as_rgb(content, predictor.manifest.preprocess)
+    found = saliency(predictor, contents, [labels.index(label) for label in asked])
+    for place, (content, relevance) in enumerate(zip(contents, found.maps, strict=True)):
+        seen = _as_rgb(content, image_spec(predictor.manifest.preprocess))
         Image.fromarray(seen).save(out / f"{place:02d}-image.png")
         Image.fromarray(overlay(seen, relevance)).save(out / f"{place:02d}-map.png")
-    return found.method
+    return found.method, [{} for _ in contents]
+
+
+def _explain_texts(predictor: Predictor, contents: Sequence[bytes], asked: Sequence[str], _: Path) -> _Explanation:
+    labels = predictor.manifest.labels
+    found = [word_relevance(predictor, content, labels.index(label)) for content, label in zip(contents, asked, strict=True)]
+    rows: list[dict[str, JsonValue]] = [
+        {"words": [[word, value] for word, value in zip(one.words, one.relevance, strict=True)], "is_whole": one.is_whole} for one in found
+    ]
+    return "erasure", rows
+
+
+def _not_explained(_: Predictor, contents: Sequence[bytes], __: Sequence[str], ___: Path) -> _Explanation:
+    return None, [{} for _ in contents]
+
+
+# By the modality's kind.
+_EXPLAINED: Mapping[str, Callable[[Predictor, Sequence[bytes], Sequence[str], Path], _Explanation]] = {
+    "image": _explain_images,
+    "text": _explain_texts,
+}
 
 
 def _as_rgb(content: bytes, spec: ImagePreprocess) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ near_duplicates.json   how many pictures were compared, and how many pairs were 
 Two pictures are compared as 32 x 32 grey thumbnails, centred and of length 1, so that brightness and contrast do not count. Their
 difference is 1 - correlation, from 0 to 2. A fixed limit would be wrong somewhere: any two handwritten digits are as alike as two photos
 of one scene. So the limit is a share of what is usual for such pictures in these very data (`difference_limits`). What it finds and what
-it misses is measured in docs/adr/0008-finding-near-duplicates.md.
+it misses is measured in docs/adr/0008-finding-near-duplicates.md. Of texts see `pipelines.near_duplicate_texts`.
 
 Letters for shapes: n samples, q queries, k neighbours, p pairs.
 """
@@ -14,7 +14,7 @@ Letters for shapes: n samples, q queries, k neighbours, p pairs.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from pipelines.core.bundle import canonical_json
 from pipelines.core.preprocess import ImagePreprocess, decode_image, image_to_pixels
 from pipelines.dataset import Sample, Split, read_sample, read_samples
+from pipelines.near_duplicate_texts import shingles, similar_texts
 
 PAIRS, SUMMARY = "near_duplicates.csv", "near_duplicates.json"
 LEARNT_FROM: tuple[Split, ...] = ("train", "validation")
@@ -73,26 +74,39 @@ class NearDuplicates:
         return self.split == "test" and self.other_split in LEARNT_FROM
 
 
-def find_near_duplicates(samples: Path, data: Path, out: Path) -> None:
+def find_near_duplicates(samples: Path, data: Path, out: Path, task: str = "image") -> None:
     """Compares all samples of train, validation and test.
 
     Args:
         samples: `samples.csv` with splits.
         data: The folder that sample paths are relative to.
         out: Gets near_duplicates.csv and near_duplicates.json.
+        task: What samples are.
 
     Raises:
         IntegrityError: A file changed since it was listed.
     """
     # By id: the same samples give the same pairs in whatever order the labels came in.
     used = sorted(read_samples(samples, "train", "validation", "test"), key=lambda sample: sample.id)
-    thumbnails = _thumbnails(used, data)
-    limits = difference_limits(thumbnails)
     is_test = np.array([sample.split == "test" for sample in used], dtype=np.bool_)
-    places, differences = similar_pairs(thumbnails, is_test, limits)
+    places, differences = _SEARCHES[task](used, data, is_test)
     pairs = [_pair(used[a], used[b], float(d)) for (a, b), d in zip(places.tolist(), differences, strict=True)]
     write_pairs(sorted(pairs, key=lambda pair: (pair.difference, pair.path, pair.other_path)), out / PAIRS)
     (out / SUMMARY).write_bytes(canonical_json({"n_samples": len(used), "n_test": int(is_test.sum()), "n_pairs": len(pairs)}))
+
+
+def _similar_pictures(used: Sequence[Sample], data: Path, is_test: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    thumbnails = _thumbnails(used, data)
+    return similar_pairs(thumbnails, is_test, difference_limits(thumbnails))
+
+
+def _similar_texts(used: Sequence[Sample], data: Path, is_test: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    # All pairs within the limit are found, so test samples need no search of their own.
+    return similar_texts([shingles(read_sample(data, sample)) for sample in used])
+
+
+_Search = Callable[[Sequence[Sample], Path, NDArray[np.bool_]], tuple[NDArray[np.int64], NDArray[np.float32]]]
+_SEARCHES: Mapping[str, _Search] = {"image": _similar_pictures, "text": _similar_texts}
 
 
 def write_pairs(pairs: Sequence[NearDuplicates], path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from pipelines.backbones import SelectedBackbone, read_selected
+from pipelines.backbones import SelectedBackbone, copy_preprocess_files, read_selected
 from pipelines.calibrate import read_calibration
 from pipelines.config import LEARNING_SECTIONS, MACHINE_PATHS, ProjectConfig
 from pipelines.core.bundle import BundleManifest, Golden, canonical_json, seal
@@ -25,6 +25,8 @@ from pipelines.core.signals import random_projection
 from pipelines.dataset import Sample, read_sample, read_samples
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "scipy", "safetensors")
+# Those that a task's answers depend on besides.
+_LIBRARIES_OF: Mapping[str, tuple[str, ...]] = {"text": ("transformers", "tokenizers")}
 # A golden near the decision boundary would turn red from rounding alone.
 _MIN_GOLDEN_MARGIN = 0.2
 # The same margin where a label is decided by itself: of 0.6 against a threshold of 0.5, in log odds.
@@ -75,6 +77,7 @@ def _write_model(bundle: Path, inputs: PackageInputs, config: ProjectConfig, sel
 
     weights = (inputs.trained / "weights.safetensors").read_bytes()
     (bundle / "weights.safetensors").write_bytes(weights)
+    copy_preprocess_files(selected, bundle)
     n_features = safetensors.numpy.load(weights)["head.weight"].shape[1]
     projection = random_projection(n_features, min(n_features, config.bundle.n_compact_embedding), config.seed)
     safetensors.numpy.save_file({"projection": projection}, bundle / "projection.safetensors")
@@ -156,7 +159,8 @@ def _log_odds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _write_documents(bundle: Path, inputs: PackageInputs, config: ProjectConfig, selected: SelectedBackbone) -> None:
-    versions: dict[str, JsonValue] = {library: importlib.metadata.version(library) for library in _LIBRARIES}
+    libraries = (*_LIBRARIES, *_LIBRARIES_OF.get(config.task, ()))
+    versions: dict[str, JsonValue] = {library: importlib.metadata.version(library) for library in libraries}
     lineage: dict[str, JsonValue] = {**inputs.lineage, "seed": config.seed, "versions": versions}
     lineage["config"] = config.model_dump(mode="json", include=set(LEARNING_SECTIONS), exclude=MACHINE_PATHS)
     lineage["backbone"] = selected.spec.model_dump(mode="json")

@@ -14,7 +14,7 @@ from pipelines.core.errors import ConfigurationError, DataError, Finding
 from pipelines.image_files import normal_path
 from pipelines.label_rows import read_label
 from pipelines.labels_edit import edited_table
-from pipelines.labels_table import read_labels_table
+from pipelines.labels_table import held_by_task, read_labels_table
 from pipelines.staging import replace_file
 
 DROP = "drop"
@@ -121,16 +121,17 @@ def read_corrections(file: Path, data_dir: Path, config: ProjectConfig) -> Corre
     return Corrections(tuple(changes.values()), n_already)
 
 
-def apply_corrections(corrections: Corrections, table: Path, staging: Path) -> None:
+def apply_corrections(corrections: Corrections, table: Path, staging: Path, name: str = "") -> None:
     """Writes the labels table in one step; the files of dropped rows stay in `data/`.
 
     Args:
         corrections: At least one change.
         table: The labels table.
         staging: Folder outside of the data, on the same file system.
+        name: Of the table relative to `data/`; its file name where nothing is said.
     """
     changes = {change.path: change.new_label for change in corrections.changes}
-    replace_file(table, edited_table(table, changes), staging)
+    replace_file(table, edited_table(table, changes, name), staging)
 
 
 def _read_rows(file: Path) -> Iterator[_Row]:
@@ -164,7 +165,8 @@ def _read_csv(file: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
 
 
 def _known_labels(data_dir: Path, config: ProjectConfig) -> dict[str, str]:
-    rows = read_labels_table(data_dir / config.data.labels_table).rows
+    name = config.data.labels_table
+    rows = read_labels_table(data_dir / name, holds=held_by_task(config.task), name=name).rows
     n_rows = Counter(normal_path(row.path) for row in rows)
     if twice := [path for path, n in n_rows.items() if n > 1]:
         raise DataError(

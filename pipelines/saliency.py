@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.modalities.adapters import image_spec
 from pipelines.core.predict import Predictor
 from pipelines.core.preprocess import preprocess
 
@@ -53,7 +54,7 @@ def saliency(predictor: Predictor, images: Sequence[bytes], places: Sequence[int
     """
     import torch
 
-    batch = torch.from_numpy(preprocess(images, predictor.manifest.preprocess))
+    batch = torch.from_numpy(preprocess(images, image_spec(predictor.manifest.preprocess)))
     backbone, head = predictor.network
     asked = torch.tensor(places)
     maps = grad_cam(backbone, head, batch, asked)

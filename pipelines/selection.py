@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from pipelines.backbones import SelectedBackbone, select_backbone, write_selected
-from pipelines.config import BestOfBackbones, ProbeMethod, ProjectConfig, ShippedBackbone, SingleBackbone
+from pipelines.config import BestOfBackbones, ProbeMethod, ProjectConfig, SingleBackbone, TimmBackbone
 from pipelines.core.bundle import canonical_json
 from pipelines.core.errors import DataError
 from pipelines.intervals import clopper_pearson
@@ -146,7 +146,7 @@ def candidate_names(candidates: Sequence[SingleBackbone]) -> list[str]:
 
 
 def _with_weights(candidate: SingleBackbone) -> str:
-    if isinstance(candidate, ShippedBackbone):
+    if not isinstance(candidate, TimmBackbone):
         return candidate.name
     weights = candidate.weights.stem if candidate.weights else str(candidate.hub)
     return weights if weights.startswith(f"{candidate.name}.") else f"{candidate.name} ({weights})"

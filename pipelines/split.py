@@ -1,7 +1,8 @@
 """Stage `split`: which samples may be learnt from, and which only judged by.
 
 A sample's split is a hash of its own key and nothing else, so it never moves, whatever is added, removed or sorted anew. The key is
-its group where the labels table gives one, else its decoded pixels: copies of a picture, in another file format too, stay together.
+its group where the labels table gives one, else its decoded pixels: copies of a picture, in another file format too, stay together. Of a
+text the key is its content without case and white space.
 A split that the table states itself wins. Of files with the same bytes one is a sample.
 
 What a rule on single samples cannot keep together is refused and named: one group, or one picture, in two of train, validation and
@@ -21,9 +22,11 @@ from pipelines.config import ProjectConfig, SplitSection
 from pipelines.core.errors import DataError, Finding
 from pipelines.core.label_sets import members_of
 from pipelines.dataset import SAMPLE_COLUMNS, SPLITS, Split, slice_columns
-from pipelines.manifest import IMAGES, SAMPLES
+from pipelines.manifest import SAMPLES
+from pipelines.modalities.inspection import INPUTS, read_inputs
 
 COPIES = "copies.csv"
+_DIGEST = "content_digest"
 _USED: tuple[Split, ...] = ("train", "validation", "test")
 _NEEDED: tuple[Split, ...] = ("train", "test")
 
@@ -64,7 +67,7 @@ def assign_splits(manifest: Path, config: ProjectConfig, out: Path) -> None:
     table["split"] = [_split(key, fixed, config.split) for key, fixed in zip(table["key"], table["split"], strict=True)]
     _refuse_unknown(table)
     # Before copies are left out: one of them may be what tears a group.
-    _refuse_torn(table)
+    _refuse_torn(table, INPUTS[config.task].noun)
     is_copy = table["id"].duplicated()
     if config.labels_per_sample == "one":
         _refuse_missing(table[~is_copy], config.labels)
@@ -86,11 +89,12 @@ def _split(key: str, fixed: str, section: SplitSection) -> str:
 
 def _keyed_samples(manifest: Path) -> pd.DataFrame:
     samples = pd.read_csv(manifest / SAMPLES, dtype=str, keep_default_na=False)
-    images = pd.read_csv(manifest / IMAGES, dtype=str, keep_default_na=False)
-    table = samples.merge(images[["path", "pixel_digest"]], on="path", how="left", validate="one_to_one")
+    listed, inputs = read_inputs(manifest)
+    digests = inputs[["path", listed.digest]].rename(columns={listed.digest: _DIGEST})
+    table = samples.merge(digests, on="path", how="left", validate="one_to_one")
     # The manifest writes the id for a sample whose row gives no group.
     grouped = table["group"] != table["id"]
-    table["key"] = ("group:" + table["group"]).where(grouped, "pixels:" + table["pixel_digest"])
+    table["key"] = ("group:" + table["group"]).where(grouped, listed.key + table[_DIGEST])
     return table
 
 
@@ -105,14 +109,14 @@ def _refuse_unknown(table: pd.DataFrame) -> None:
         )
 
 
-def _refuse_torn(table: pd.DataFrame) -> None:
+def _refuse_torn(table: pd.DataFrame, noun: str) -> None:
     used = table[table["split"].isin(_USED)]
-    findings = [*_torn(used, "key", "the group"), *_torn(used, "pixel_digest", "the picture")]
+    findings = [*_torn(used, "key", "the group"), *_torn(used, _DIGEST, f"the {noun}")]
     if findings:
         raise DataError(
-            got=f"{len(findings)} groups or pictures that lie in more than one of train, validation and test.",
+            got=f"{len(findings)} groups or {noun}s that lie in more than one of train, validation and test.",
             allowed="each in one split: what is judged by must not be learnt from.",
-            next_step="give copies of a picture the same group, delete the copies, or correct the column split of the labels table.",
+            next_step=f"give copies of a {noun} the same group, delete the copies, or correct the column split of the labels table.",
             findings=findings,
         )
 

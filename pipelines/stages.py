@@ -12,7 +12,15 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from pipelines.config import LEARNING_SECTIONS, MACHINE_PATHS, BestOfBackbones, ProjectConfig, ShippedBackbone, SingleBackbone
+from pipelines.config import (
+    LEARNING_SECTIONS,
+    MACHINE_PATHS,
+    BestOfBackbones,
+    ProjectConfig,
+    ShippedBackbone,
+    SingleBackbone,
+    TransformersBackbone,
+)
 from pipelines.core.bundle import canonical_json, file_sha256, read_manifest
 from pipelines.core.errors import ConfigurationError
 from pipelines.dataset import read_samples
@@ -54,7 +62,7 @@ class Stages:
 
         # A licence is said of the data and stands in none of these.
         data = self.config.data.model_dump(mode="json", exclude={"licence"})
-        key = {"dataset": dataset, "data": data, **self._section("labels", "labels_per_sample")}
+        key = {"dataset": dataset, "data": data, **self._section("task", "labels", "labels_per_sample")}
         return self._store.run("manifest", key, "pipelines.manifest", make)
 
     def validate(self, manifest: StageOutput) -> StageOutput:
@@ -66,7 +74,7 @@ class Stages:
             validate(manifest.path, self.config, out)
 
         data = self.config.data.model_dump(mode="json", exclude={"licence"})
-        key = {"manifest": manifest.fingerprint, "data": data, **self._section("project", "labels", "labels_per_sample", "split")}
+        key = {"manifest": manifest.fingerprint, "data": data, **self._section("project", "task", "labels", "labels_per_sample", "split")}
         return self._store.run("validate", key, "pipelines.validate", make)
 
     def split(self, manifest: StageOutput) -> StageOutput:
@@ -125,13 +133,14 @@ class Stages:
         key, but for whether it has enough of them: too few are not asked, and that must not stand once there are more.
 
         Returns:
-            `sanity.json`; nothing for a shipped backbone, whose card says what was measured of it.
+            `sanity.json`; nothing for a shipped backbone, whose card says what was measured of it, and for one of texts.
         """
         from pipelines.backbones import entry_of, read_selected
 
         choice = read_selected(selected.path / "backbone.json")
         entry = entry_of(self.config.backbone, choice)
-        if isinstance(entry, ShippedBackbone):
+        # What is checked is how images are normalised and padded; tokens have neither.
+        if isinstance(entry, ShippedBackbone | TransformersBackbone):
             return None
 
         def make(out: Path) -> None:

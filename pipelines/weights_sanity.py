@@ -25,6 +25,7 @@ from pipelines.backbones import SelectedBackbone, load_backbone
 from pipelines.config import ShippedBackbone, SingleBackbone
 from pipelines.core.backbones import BackboneSpec, build_backbone
 from pipelines.core.errors import ConfigurationError, IntegrityError
+from pipelines.core.modalities.adapters import image_spec
 from pipelines.core.preprocess import ImagePreprocess
 from pipelines.feature_geometry import features_of, minds_flips, nearness, share_a_label, standard_errors
 from pipelines.layer_statistics import NO_STATISTICS, LayerFit, layer_fits
@@ -95,9 +96,9 @@ def check_weights(config: SingleBackbone, selected: SelectedBackbone, inputs: Sa
     network = load_backbone(config, selected).to(device).eval()
     features = _finite_features(network, images, inputs, chosen)
     parts = [
-        _of_input(network, features, images, alike, selected.preprocess),
+        _of_input(network, features, images, alike, image_spec(selected.preprocess)),
         _of_padding(network, features, images, config, selected),
-        _of_knowledge(features, images, inputs.targets[chosen], selected.spec),
+        _of_knowledge(features, images, inputs.targets[chosen], _timm_spec(selected)),
     ]
     comparisons = tuple(row for part in parts for row in part.comparisons)
     return WeightsSanity(len(chosen), comparisons, tuple(finding for part in parts for finding in part.findings))
@@ -208,14 +209,21 @@ def _by_labels(
     return WeightsSanity(len(images), rows, (SanityFinding("preprocessing", got, _NEXT_STEPS["preprocessing"]),))
 
 
+def _timm_spec(selected: SelectedBackbone) -> BackboneSpec:
+    if not isinstance(selected.spec, BackboneSpec):
+        raise TypeError(f"weights of kind {selected.spec.kind} are not checked")
+    return selected.spec
+
+
 def _of_padding(
     network: nn.Module, features: NDArray[np.float64], images: Tensor, config: SingleBackbone, selected: SelectedBackbone
 ) -> WeightsSanity:
     stated = "same" if _pads_same(network) else ""
     other = "" if stated else "same"
-    arguments = selected.spec.model_args | {"pad_type": other}
+    spec = _timm_spec(selected)
+    arguments = spec.model_args | {"pad_type": other}
     try:
-        changed = load_backbone(config, selected.model_copy(update={"spec": selected.spec.model_copy(update={"model_args": arguments})}))
+        changed = load_backbone(config, selected.model_copy(update={"spec": spec.model_copy(update={"model_args": arguments})}))
     except ConfigurationError:  # an architecture without this choice
         return WeightsSanity(len(images), (), ())
     if _pads_same(changed) == _pads_same(network):

@@ -40,13 +40,13 @@ def build_app(endpoint: Callable[[], Endpoint]) -> FastAPI:
     app = FastAPI(title="Regraft endpoint", version="1", docs_url=None, redoc_url=None, openapi_url="/openapi.json", redirect_slashes=False)
     _add_routes(app, endpoint)
     _add_failure_answers(app)
-    describe_bodies(app)
+    describe_bodies(app, lambda: endpoint().served_form())
     return app
 
 
 def _add_routes(app: FastAPI, endpoint: Callable[[], Endpoint]) -> None:
     async def predict(request: Request) -> Response:
-        """Classifies one image or many: a form with file parts named `images`, or JSON with base64."""
+        """Classifies one input or many, in the form that the model's modality has; GET /model says what it takes."""
         content_type = refuse_other_types(request.headers.getlist("content-type"), MULTIPART, JSON)
         one = endpoint()
         answer = await _work(request, one, lambda body: partial(one.predict, body, content_type, request_id_of(request)))

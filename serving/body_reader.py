@@ -69,5 +69,5 @@ class BodyReader:
 
     def _too_large(self) -> RequestFailure:
         return too_large(
-            f"the request has more than {self._max_bytes} bytes, which is the limit.", "send fewer or smaller images in one request."
+            f"the request has more than {self._max_bytes} bytes, which is the limit.", "send fewer or smaller inputs in one request."
         )

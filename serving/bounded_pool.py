@@ -51,7 +51,7 @@ class BoundedPool:
                 504,
                 "timeout",
                 "the request was not answered in time.",
-                "send fewer or smaller images, or ask for a longer timeout_seconds.",
+                "send fewer or smaller inputs, or ask for a longer timeout_seconds.",
             ) from error
         finally:
             abandoned.set()

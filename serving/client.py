@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
 from pipelines.core.errors import ConfigurationError, RegraftError
+from serving.input_forms import INPUT_FORMS, InputForm
 from serving.schemas import Feedback, FeedbackAnswer, FeedbackList, ModelAnswer, PredictAnswer
 
 
@@ -44,7 +46,7 @@ class EndpointClient:
     def __init__(self, url: str, timeout_seconds: float = 60) -> None:
         import httpx
 
-        # Proxies of the environment would see the images, and a loopback address has no business there.
+        # Proxies of the environment would see the inputs, and a loopback address has no business there.
         # The server closes a connection after 5 idle seconds; one that is about to be closed must not be used again.
         limits = httpx.Limits(keepalive_expiry=2)
         self._http = httpx.Client(base_url=url, timeout=timeout_seconds, trust_env=False, limits=limits)
@@ -60,16 +62,19 @@ class EndpointClient:
         """Closes the connections."""
         self._http.close()
 
-    def predict(self, images: Sequence[bytes], domain: str | None = None) -> PredictAnswer:
-        """Asks for predictions of raw image files.
+    def predict(self, inputs: Sequence[bytes], domain: str | None = None, kind: str = "image") -> PredictAnswer:
+        """Asks for predictions of raw inputs.
+
+        Args:
+            inputs: As a sample's file holds them; a text is its UTF-8.
+            domain: Where they come from.
+            kind: Of the inputs: `image`, `text`.
 
         Raises:
             EndpointError: The endpoint answered with a failure.
             ConfigurationError: No endpoint can be reached.
         """
-        files = [("images", (f"{index}.bin", image, "application/octet-stream")) for index, image in enumerate(images)]
-        answer = self._send("POST", "/predict", files=files, data={"domain": domain} if domain else None)
-        return PredictAnswer.model_validate(answer)
+        return PredictAnswer.model_validate(self._send("POST", "/predict", **_predict_body(inputs, domain, INPUT_FORMS[kind])))
 
     def feedback(self, feedback: Sequence[Feedback]) -> FeedbackAnswer:
         """Sends true labels of earlier predictions.
@@ -113,6 +118,16 @@ class EndpointClient:
         if response.status_code != httpx.codes.OK:
             raise _endpoint_error(response)
         return response.json()
+
+
+def _predict_body(inputs: Sequence[bytes], domain: str | None, form: InputForm) -> dict[str, Any]:
+    stated = {"domain": domain} if domain else {}
+    if not form.is_uploaded:
+        # What is no UTF-8 is written as half characters, which the endpoint refuses and names.
+        texts = [data.decode("utf-8", "surrogateescape") for data in inputs]
+        return {"content": json.dumps({form.key: texts, **stated}), "headers": {"content-type": "application/json"}}
+    files = [(form.key, (f"{index}.bin", data, "application/octet-stream")) for index, data in enumerate(inputs)]
+    return {"files": files, "data": stated or None}
 
 
 def _endpoint_error(response: Any) -> EndpointError:

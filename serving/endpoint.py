@@ -13,7 +13,8 @@ from pipelines.core.label_sets import canonical_text, members_of
 from serving.body_reader import BodyReader
 from serving.bounded_pool import BoundedPool
 from serving.failures import RequestFailure, unprocessable
-from serving.image_checks import refuse_too_many_pixels, undecodable_images
+from serving.input_checks import refuse_too_much, unusable_inputs
+from serving.input_forms import INPUT_FORMS, InputForm
 from serving.metrics import counters
 from serving.model_slot import LoadedModel, ModelSlot
 from serving.predict_request import parse_predict_request
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from pipelines.core.predict import Predictions, Predictor
 
 _MAX_NAMED_LABELS = 20
+# The input statistic of modalities that cut long inputs.
+TRUNCATED = "truncated_frac"
 T = TypeVar("T")
 
 
@@ -73,27 +76,30 @@ class Endpoint:
             )
         return current
 
+    def served_form(self) -> InputForm | None:
+        """How clients send what the model in use takes; None while none is loaded."""
+        return form_of(self.slot.current.predictor) if self.slot.current else None
+
     def predict(self, body: bytes, content_type: str, request_id: str, abandoned: threading.Event) -> PredictAnswer:
         """Answers POST /predict; runs in the pool.
 
         Raises:
             RequestFailure: The request cannot be answered; says why.
         """
-        request = parse_predict_request(body, content_type, self.settings.max_images_per_request)
-        refuse_too_many_pixels(request.images, self.settings.max_request_pixels)
         # Taken once: the request finishes on this model whatever is promoted meanwhile.
         predictor = self.model().predictor
+        form = form_of(predictor)
+        request = parse_predict_request(body, content_type, form, self.settings.max_inputs_per_request)
+        refuse_too_much(request.inputs, predictor.modality, form, form.most(self.settings))
         try:
-            answers = predictor.predict(request.images)
+            answers = predictor.predict(request.inputs)
         except DataError as error:
-            raise undecodable_images(request.images, predictor.manifest.preprocess) from error
-        ids = [uuid.uuid4().hex for _ in request.images]
+            raise unusable_inputs(request.inputs, predictor.modality, form) from error
+        ids = [uuid.uuid4().hex for _ in request.inputs]
         if not abandoned.is_set():  # nobody learns the ids of an abandoned request
-            self._note_logged(self._journal.log_predictions(ids, answers, request.domain, request.images))
+            self._note_logged(self._journal.log_predictions(ids, answers, request.domain, request.inputs))
             self._counters.predictions.labels(bundle=answers.bundle).inc(len(ids))
-        return PredictAnswer(
-            request_id=request_id, bundle=answers.bundle, predictions=_as_predictions(ids, answers, predictor.manifest.labels)
-        )
+        return PredictAnswer(request_id=request_id, bundle=answers.bundle, predictions=_as_predictions(ids, answers, predictor))
 
     def take_feedback(self, body: bytes, request_id: str, _: threading.Event) -> FeedbackAnswer:
         """Answers POST /feedback, all or nothing; runs in the pool.
@@ -125,6 +131,7 @@ class Endpoint:
             labels=list(manifest.labels) if manifest else None,
             labels_per_sample=manifest.labels_per_sample if manifest else None,
             thresholds=dict(zip(manifest.labels, manifest.thresholds, strict=True)) if manifest and manifest.thresholds else None,
+            takes=form.key if (form := self.served_form()) else None,
             backbone=manifest.backbone.name if manifest else None,
             loaded_at=current.loaded_at if current else None,
             code_digest=self._code_digest,
@@ -139,8 +146,14 @@ class Endpoint:
         return logged
 
 
-def _as_predictions(ids: list[str], answers: Predictions, labels: tuple[str, ...]) -> list[Prediction]:
-    rows = zip(ids, answers.labels, answers.confidences.tolist(), answers.probabilities.tolist(), strict=True)
+def form_of(predictor: Predictor) -> InputForm:
+    """How clients send what a model takes."""
+    return INPUT_FORMS[predictor.modality.kind]
+
+
+def _as_predictions(ids: list[str], answers: Predictions, predictor: Predictor) -> list[Prediction]:
+    unread, labels = _unread_fracs(answers, predictor), predictor.manifest.labels
+    rows = zip(ids, answers.labels, answers.confidences.tolist(), answers.probabilities.tolist(), unread, strict=True)
     return [
         Prediction(
             id=identity,
@@ -148,9 +161,18 @@ def _as_predictions(ids: list[str], answers: Predictions, labels: tuple[str, ...
             labels=None if answers.thresholds is None else members_of(label),
             probability=confidence,
             probabilities=dict(zip(labels, row, strict=True)),
+            unread_frac=unread_frac or None,
         )
-        for identity, label, confidence, row in rows
+        for identity, label, confidence, row, unread_frac in rows
     ]
+
+
+def _unread_fracs(answers: Predictions, predictor: Predictor) -> list[float]:
+    """Of each input the share that the model did not see; zeros where the modality cuts nothing off."""
+    names = predictor.modality.statistics
+    if TRUNCATED not in names:
+        return [0.0] * len(answers.labels)
+    return [float(frac) for frac in answers.statistics[:, names.index(TRUNCATED)]]
 
 
 def _with_known_labels(items: list[Feedback], predictor: Predictor) -> list[Feedback]:

@@ -31,32 +31,33 @@ class MeasuredLatency:
 
 
 def measure_latency(
-    url: str, images: Iterator[bytes], n_requests: int, n_warm_up: int = N_WARM_UP, timeout_seconds: float = 60
+    url: str, inputs: Iterator[bytes], n_requests: int, kind: str = "image", n_warm_up: int = N_WARM_UP, timeout_seconds: float = 60
 ) -> MeasuredLatency:
-    """Sends single images one after the other and times each answer: encoding, the loopback interface, the endpoint, reading the answer.
+    """Sends single inputs one after the other and times each answer: encoding, the loopback interface, the endpoint, reading the answer.
 
     The requests are logged under `CHECK_DOMAIN`, which readers of the request log leave out.
 
     Args:
         url: Of the endpoint.
-        images: Raw image files, as many as are asked for; each is taken before its request begins.
+        inputs: Raw, as many as are asked for; each is taken before its request begins.
         n_requests: Timed.
+        kind: Of the inputs.
         n_warm_up: Sent before them.
         timeout_seconds: For each request.
     """
     milliseconds: list[float] = []
     with EndpointClient(url, timeout_seconds) as client:
         try:
-            for image in islice(images, n_warm_up):
-                client.predict([image], domain=CHECK_DOMAIN)
-            for image in islice(images, n_requests):
-                milliseconds.append(_timed(client, image))
+            for data in islice(inputs, n_warm_up):
+                client.predict([data], CHECK_DOMAIN, kind)
+            for data in islice(inputs, n_requests):
+                milliseconds.append(_timed(client, data, kind))
         except (EndpointError, ConfigurationError) as error:
             return MeasuredLatency(tuple(milliseconds), n_warm_up, error.got)
     return MeasuredLatency(tuple(milliseconds), n_warm_up)
 
 
-def _timed(client: EndpointClient, image: bytes) -> float:
+def _timed(client: EndpointClient, data: bytes, kind: str) -> float:
     started = time.perf_counter()
-    client.predict([image], domain=CHECK_DOMAIN)
+    client.predict([data], CHECK_DOMAIN, kind)
     return 1000 * (time.perf_counter() - started)

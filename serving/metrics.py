@@ -15,7 +15,7 @@ class Counters:
     """What an endpoint counts.
 
     Attributes:
-        predictions: Answered images, by bundle.
+        predictions: Answered inputs, by bundle.
         failures: Answers that were failures, by code.
         feedback: Accepted pieces of feedback.
         log_failures: Exchanges that could not be logged.
@@ -33,7 +33,7 @@ def counters() -> Counters:
     from prometheus_client import Counter
 
     return Counters(
-        predictions=Counter("regraft_predictions_total", "Answered images.", ["bundle"]),
+        predictions=Counter("regraft_predictions_total", "Answered inputs.", ["bundle"]),
         failures=Counter("regraft_failures_total", "Failure answers.", ["code"]),
         feedback=Counter("regraft_feedback_total", "Accepted pieces of feedback."),
         log_failures=Counter("regraft_log_failures_total", "Exchanges that could not be logged."),

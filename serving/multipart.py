@@ -83,7 +83,7 @@ class _Collector:
 
     def _on_part_begin(self) -> None:
         if len(self.parts) >= self.max_parts:
-            raise too_large(f"the form has more than {self.max_parts} parts, which is the limit.", "send fewer images in one request.")
+            raise too_large(f"the form has more than {self.max_parts} parts, which is the limit.", "send fewer files in one request.")
         self._disposition, self._chunks = None, []
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:

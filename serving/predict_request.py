@@ -1,17 +1,17 @@
-"""From a request's body to image bytes: multipart or JSON, and nothing else."""
+"""From a request's body to raw inputs: JSON, a form where the modality allows it, and nothing else."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from pipelines.core.request_log import DOMAIN_PATTERN
-from serving.failures import RequestFailure, bad_request, too_large, unprocessable
+from serving.failures import RequestFailure, bad_request, too_large
+from serving.input_forms import InputForm, refuse_other_kind, wrong_kind
 from serving.multipart import Part, parse_multipart
-from serving.schemas import DEFAULT_DOMAIN, JsonPredictRequest
-from serving.strict_json import parse_strict
+from serving.schemas import DEFAULT_DOMAIN
+from serving.strict_json import fit, load_strict
 
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
@@ -22,11 +22,11 @@ class PredictRequest:
     """What a client asks.
 
     Attributes:
-        images: Raw image files, at least one.
+        inputs: Raw, as a sample's file holds them; at least one.
         domain: Where they come from.
     """
 
-    images: tuple[bytes, ...]
+    inputs: tuple[bytes, ...]
     domain: str
 
 
@@ -51,55 +51,54 @@ def refuse_other_types(content_types: list[str], *allowed: str) -> str:
     return content_types[0]
 
 
-def parse_predict_request(body: bytes, content_type: str, max_images: int) -> PredictRequest:
+def parse_predict_request(body: bytes, content_type: str, form: InputForm, max_inputs: int) -> PredictRequest:
     """Reads the body of POST /predict.
 
     Args:
         body: The whole body.
         content_type: The request's header; JSON or multipart.
-        max_images: More are refused.
+        form: Of the model that serves.
+        max_inputs: More are refused.
 
     Raises:
-        RequestFailure: 400 wrong form, 413 too many images, 422 base64 that cannot be decoded.
+        RequestFailure: 400 wrong form, 413 too many inputs, 422 inputs of another kind, or that cannot be turned into bytes.
     """
     if media_type(content_type) == JSON:
-        return _from_json(parse_strict(body, JsonPredictRequest), max_images)
+        return _from_json(load_strict(body), form, max_inputs)
+    if not form.is_uploaded:
+        raise wrong_kind("the request is a form", form)
     # One more for `domain`.
-    return _from_form(parse_multipart(body, content_type, max_parts=max_images + 1), max_images)
+    return _from_parts(parse_multipart(body, content_type, max_parts=max_inputs + 1), form, max_inputs)
 
 
-def _from_json(request: JsonPredictRequest, max_images: int) -> PredictRequest:
-    _refuse_too_many(len(request.images), max_images)
-    return PredictRequest(tuple(_decode(image.content_base64, index) for index, image in enumerate(request.images)), request.domain)
+def _from_json(content: Any, form: InputForm, max_inputs: int) -> PredictRequest:
+    if isinstance(content, dict):
+        refuse_other_kind(content.keys(), form)
+    request = fit(content, form.request)
+    entries = getattr(request, form.key)
+    _refuse_too_many(len(entries), form, max_inputs)
+    return PredictRequest(tuple(form.raw(entry, index) for index, entry in enumerate(entries)), request.domain)
 
 
-def _decode(text: str, index: int) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise unprocessable(
-            "wrong_base64", f"images[{index}].content_base64 is not base64.", "encode the file's bytes in standard base64, with padding."
-        ) from error
-
-
-def _from_form(parts: list[Part], max_images: int) -> PredictRequest:
-    images = [part.content for part in parts if part.name == "images" and part.is_file]
+def _from_parts(parts: list[Part], form: InputForm, max_inputs: int) -> PredictRequest:
+    refuse_other_kind({part.name for part in parts}, form)
+    inputs = [part.content for part in parts if part.name == form.key and part.is_file]
     domains = [part.content for part in parts if part.name == "domain" and not part.is_file]
-    n_other = len(parts) - len(images) - len(domains)
+    n_other = len(parts) - len(inputs) - len(domains)
     if n_other:
         raise bad_request(
             "wrong_form",
-            f"the form has {n_other} part(s) besides file parts named images and one text part named domain.",
-            'send files like `curl -F "images=@cat.png"`; text and addresses in place of files are not taken.',
+            f"the form has {n_other} part(s) besides file parts named {form.key} and one text part named domain.",
+            f"{form.example.removesuffix('.')}; text and addresses in place of files are not taken.",
         )
-    if not images or len(domains) > 1:
+    if not inputs or len(domains) > 1:
         raise bad_request(
             "wrong_form",
-            f"the form has {len(images)} images and {len(domains)} domains.",
-            "send at least one file named images, and at most one domain.",
+            f"the form has {len(inputs)} {form.key} and {len(domains)} domains.",
+            f"send at least one file named {form.key}, and at most one domain.",
         )
-    _refuse_too_many(len(images), max_images)
-    return PredictRequest(tuple(images), _domain(domains))
+    _refuse_too_many(len(inputs), form, max_inputs)
+    return PredictRequest(tuple(inputs), _domain(domains))
 
 
 def _domain(domains: list[bytes]) -> str:
@@ -114,6 +113,6 @@ def _domain(domains: list[bytes]) -> str:
     return domain
 
 
-def _refuse_too_many(n_images: int, max_images: int) -> None:
-    if n_images > max_images:
-        raise too_large(f"the request has {n_images} images; the limit is {max_images}.", "send them in several requests.")
+def _refuse_too_many(n_inputs: int, form: InputForm, max_inputs: int) -> None:
+    if n_inputs > max_inputs:
+        raise too_large(f"the request has {n_inputs} {form.key}; the limit is {max_inputs}.", "send them in several requests.")

@@ -65,7 +65,7 @@ class RequestJournal:
         """Whether there is a log at all."""
         return self._log_dir is not None
 
-    def log_predictions(self, ids: Sequence[str], answers: Predictions, domain: str, images: Sequence[bytes]) -> bool:
+    def log_predictions(self, ids: Sequence[str], answers: Predictions, domain: str, inputs: Sequence[bytes]) -> bool:
         """Logs one line for each sample; returns whether all of them are in the log."""
         n = len(ids)
         columns: dict[str, Sequence[Any]] = {
@@ -78,7 +78,7 @@ class RequestJournal:
             "statistics": rounded(answers.statistics, _SIGNAL_DIGITS),
             "domain": [domain] * n,
             # Kept before the line is written: a line never names a file that is not there.
-            "raw_sha256": [self._keep_raw(identity, image) for identity, image in zip(ids, images, strict=True)],
+            "raw_sha256": [self._keep_raw(identity, data) for identity, data in zip(ids, inputs, strict=True)],
         }
         return self._write(REQUESTS, columns, _REQUEST_COLUMNS)
 
@@ -103,12 +103,12 @@ class RequestJournal:
         self._failing = False
         return True
 
-    def _keep_raw(self, identity: str, image: bytes) -> str | None:
+    def _keep_raw(self, identity: str, data: bytes) -> str | None:
         if self._raw_dir is None or not is_sampled(identity, self._sample_raw_frac):
             return None
-        digest = hashlib.sha256(image).hexdigest()
+        digest = hashlib.sha256(data).hexdigest()
         try:
-            _write_once(self._raw_dir / digest, image)
+            _write_once(self._raw_dir / digest, data)
         except OSError as error:
             self._count_failure(f"raw inputs cannot be kept ({error.strerror or error})")
             return None

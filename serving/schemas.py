@@ -41,8 +41,8 @@ class JsonImage(_Body):
     content_base64: str
 
 
-class JsonPredictRequest(_Body):
-    """The JSON form of POST /predict.
+class JsonImagesRequest(_Body):
+    """The JSON form of POST /predict for a model that takes images.
 
     Attributes:
         images: One or many.
@@ -50,6 +50,18 @@ class JsonPredictRequest(_Body):
     """
 
     images: Annotated[list[JsonImage], Field(min_length=1)]
+    domain: Domain = DEFAULT_DOMAIN
+
+
+class JsonTextsRequest(_Body):
+    """The JSON form of POST /predict for a model that takes texts.
+
+    Attributes:
+        texts: One or many.
+        domain: Where the texts come from (a shop, a client); monitoring compares domains.
+    """
+
+    texts: Annotated[list[str], Field(min_length=1)]
     domain: Domain = DEFAULT_DOMAIN
 
 
@@ -73,7 +85,7 @@ class FeedbackList(_Body):
 
 
 class Prediction(_Body):
-    """The answer for one image.
+    """The answer for one input.
 
     Attributes:
         id: Name it in POST /feedback.
@@ -82,6 +94,7 @@ class Prediction(_Body):
         labels: The same as a list; only where a sample has any number of labels.
         probability: That `label` is right, the whole set of labels if it is one.
         probabilities: Of every label; they sum to 1 where a sample has one label.
+        unread_frac: Share of the input that was longer than the model reads and took no part in the answer; only where there is such.
     """
 
     id: PredictionId
@@ -89,10 +102,11 @@ class Prediction(_Body):
     labels: list[str] | None = None
     probability: float
     probabilities: dict[str, float]
+    unread_frac: float | None = None
 
 
 class PredictAnswer(_Body):
-    """The answer of POST /predict, in the order of the images.
+    """The answer of POST /predict, in the order of the inputs.
 
     Attributes:
         request_id: Names this exchange in messages and in the server's log.
@@ -131,8 +145,9 @@ class ModelAnswer(_Body):
     Attributes:
         bundle: Id of the bundle that answers; null while none is loaded.
         loaded_at: Since when.
-        labels_per_sample: `many`: an image has any number of the labels.
-        thresholds: By label, where an image has any number of them.
+        labels_per_sample: `many`: an input has any number of the labels.
+        thresholds: By label, where an input has any number of them.
+        takes: What POST /predict takes: `images`, `texts`.
         backbone: Name of the architecture.
         code_digest: sha256 over the sources that answer, as `serving.source_digest` makes it.
         request_log: Whether answered samples are logged.
@@ -145,6 +160,7 @@ class ModelAnswer(_Body):
     labels: list[str] | None
     labels_per_sample: Literal["one", "many"] | None
     thresholds: dict[str, float] | None
+    takes: str | None = None
     backbone: str | None
     loaded_at: str | None
     code_digest: str

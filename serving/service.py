@@ -76,7 +76,7 @@ _mounted = MountedApp()
 @bentoml.asgi_app(_mounted)
 @bentoml.service(name="regraft", service_class=GuardedService, workers=1, traffic={"timeout": 300}, logging={"access": {"enabled": False}})
 class RegraftService:
-    """Classifies images with one bundle and changes to another one without losing a request."""
+    """Classifies inputs with one bundle and changes to another one without losing a request."""
 
     def __init__(self) -> None:
         _quieten()

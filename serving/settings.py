@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pipelines.core.errors import ConfigurationError, Finding
 
 PREFIX = "REGRAFT_"
+# It was of images when there were no other inputs.
+_OLD_NAMES = {"REGRAFT_MAX_IMAGES_PER_REQUEST": "REGRAFT_MAX_INPUTS_PER_REQUEST"}
 
 
 class EndpointSettings(BaseModel):
@@ -22,9 +24,10 @@ class EndpointSettings(BaseModel):
         raw_dir: Folder for raw inputs that were drawn for keeping.
         sample_raw_frac: Share of samples whose raw bytes are kept, in [0, 1]; above 0 it needs `raw_dir`.
         max_request_mb: Larger bodies are answered with 413. 1 MB is 1,000,000 bytes.
-        max_images_per_request: More are answered with 413.
+        max_inputs_per_request: More are answered with 413.
         max_request_megapixels: Pixels of all images of a request together; more are answered with 422. Bounds memory and time, which
             bytes do not: an image of 50 million pixels fits 50 kB.
+        max_request_characters: Of all texts of a request together; more are answered with 422.
         timeout_seconds: From the request's first byte to its answer; then 408 while it is still arriving, else 504.
         threads: Requests that are worked on at once.
         max_waiting: Requests that may wait for a thread; more are answered with 503.
@@ -39,8 +42,9 @@ class EndpointSettings(BaseModel):
     raw_dir: Path | None = None
     sample_raw_frac: Annotated[float, Field(ge=0, le=1)] = 0.0
     max_request_mb: Annotated[float, Field(gt=0, le=1_000)] = 16
-    max_images_per_request: Annotated[int, Field(ge=1, le=10_000)] = 64
+    max_inputs_per_request: Annotated[int, Field(ge=1, le=10_000)] = 64
     max_request_megapixels: Annotated[float, Field(gt=0, le=10_000)] = 100
+    max_request_characters: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000_000
     # BentoML ends a request after 300 s with an answer of its own; ours must come first.
     timeout_seconds: Annotated[float, Field(gt=0, le=240)] = 30
     threads: Annotated[int, Field(ge=1, le=64)] = 2
@@ -79,6 +83,7 @@ def settings_from_environment(environment: Mapping[str, str]) -> EndpointSetting
         ConfigurationError: Names each variable that is wrong, its value and what is allowed.
     """
     names = {f"{PREFIX}{name.upper()}": name for name in EndpointSettings.model_fields}
+    _refuse_old_names(environment)
     try:
         return EndpointSettings.model_validate({field: environment[name] for name, field in names.items() if environment.get(name)})
     except ValidationError as error:
@@ -91,6 +96,18 @@ def settings_from_environment(environment: Mapping[str, str]) -> EndpointSetting
             next_step="correct the variables and start the endpoint again.",
             findings=findings,
         ) from error
+
+
+def _refuse_old_names(environment: Mapping[str, str]) -> None:
+    # Left alone like any other variable, an old name would take its limit away without a word.
+    old = {name: new for name, new in _OLD_NAMES.items() if environment.get(name)}
+    if old:
+        raise ConfigurationError(
+            got=f"settings of the endpoint under names that it had before: {', '.join(sorted(old))}.",
+            allowed=f"{', '.join(sorted(old.values()))}.",
+            next_step="rename the variables and start the endpoint again.",
+            findings=[Finding(name, f"is called {new} now") for name, new in sorted(old.items())],
+        )
 
 
 def _variable(location: tuple[int | str, ...]) -> str:

@@ -44,9 +44,9 @@ def verify_endpoint(url: str, bundle: Path, timeout_seconds: float = 60) -> Endp
         ConfigurationError: No endpoint can be reached.
     """
     manifest, identity = read_manifest(bundle)
-    goldens = read_goldens(bundle)
+    goldens, kind = read_goldens(bundle), manifest.preprocess.kind
     with EndpointClient(url, timeout_seconds) as client:
-        differences = [_check(golden, client.predict([image], domain=CHECK_DOMAIN), manifest, identity) for golden, image in goldens]
+        differences = [_check(golden, client.predict([data], CHECK_DOMAIN, kind), manifest, identity) for golden, data in goldens]
     return EndpointCheck(n=len(goldens), worst_difference=max(differences), bundle=identity)
 
 

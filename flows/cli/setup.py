@@ -30,8 +30,8 @@ def register(app: typer.Typer) -> None:
 
 def init(
     folder: Annotated[Path, typer.Argument(help="The new workspace; its name becomes the project's.")],
-    source: Annotated[Path, typer.Option("--from", help="A folder of class folders, or a CSV/Parquet table with path and label.")],
-    task: Annotated[Literal["image"], typer.Option("--task", help="What a sample is.")] = "image",
+    source: Annotated[Path, typer.Option("--from", help="A folder of class folders, or a table: path and label; text and label.")],
+    task: Annotated[Literal["image", "text"], typer.Option("--task", help="What a sample is.")] = "image",
     labels_per_sample: Annotated[
         Literal["one", "many"], typer.Option("--labels-per-sample", help="many: a table's cell names any number of labels, cat|dog.")
     ] = "one",

@@ -1,1 +1,1 @@
-"""`regraft demo`: the whole loop on real handwritten digits, with the real tools."""
+"""`regraft demo`: the whole loop on real data, with the real tools."""

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from flows.background import stop
+from flows.demo.scenario import Scenario
 from flows.endpoint_record import recorded_endpoint
 from flows.new_workspace import start_history
-from pipelines.conf_template import ConfDefaults, render_conf
+from pipelines.conf_template import render_conf
 from pipelines.core.errors import ConfigurationError
-from pipelines.sample_data import materialise_digits
 from pipelines.workspace import Workspace
 
-PROJECT = "digits"
 _MARKER = ".regraft-demo"
 _IDENTITY = ("Regraft demo", "demo@example.invalid")
-_DEFAULTS = ConfDefaults(
-    expectation="About half a minute on two cores; test accuracy about 99 %.",
-    floor=0.9,
-    port=3000,
-    sample_raw_frac=1.0,
-    window=200,
-    min_window=100,
-    cooldown_minutes=10,
-)
 
 
-def prepare(folder: Path, port: int) -> Workspace:
+def prepare(folder: Path, port: int, scenario: Scenario) -> Workspace:
     """Makes the demo's workspace in `folder`, in place of an earlier demo's.
 
     Raises:
@@ -39,17 +30,10 @@ def prepare(folder: Path, port: int) -> Workspace:
     root.mkdir(parents=True, exist_ok=True)
     (root / _MARKER).write_text("Made by `regraft demo`, which replaces this folder when it runs again.\n")
     workspace = root / "workspace"
-    materialise_digits(workspace / "data")
-    labels = [str(digit) for digit in range(10)]
-    conf = render_conf(PROJECT, "image", labels, 1797, _with_port(port))
-    start_history(workspace, PROJECT, conf, root / "storage", _IDENTITY)
+    scenario.materialise(workspace / "data")
+    conf = render_conf(scenario.project, scenario.task, scenario.labels, scenario.n_samples, replace(scenario.conf, port=port))
+    start_history(workspace, scenario.project, conf, root / "storage", _IDENTITY)
     return Workspace.at(workspace)
-
-
-def _with_port(port: int) -> ConfDefaults:
-    from dataclasses import replace
-
-    return replace(_DEFAULTS, port=port)
 
 
 def _remove_earlier_demo(root: Path) -> None:
@@ -70,5 +54,6 @@ def stop_leftovers(workspace: Workspace) -> None:
 
     if endpoint := recorded_endpoint(workspace):
         stop(endpoint, grace_seconds=10)
-    stop_worker(workspace, pool_name(PROJECT))
+    for conf in sorted((workspace.root / "conf").glob("*.yaml")):  # named like the project
+        stop_worker(workspace, pool_name(conf.stem))
     stop_server(workspace)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from flows.demo.scenario import Scenario
 from flows.demo.summary import BeforeAfter, Champions, DomainAccuracy, Requests, Summary, package_versions
-from flows.demo.traffic import NEW_DOMAIN, OLD_DOMAIN, Answered, Counts
+from flows.demo.traffic import Answered, Counts
 from flows.monitor import MonitorResult
 from flows.pages import write_page
 from flows.records import Accuracy, RunRecord
@@ -16,6 +17,7 @@ from pipelines.intervals import clopper_pearson
 
 def make_summary(
     session: Session,
+    scenario: Scenario,
     first: RunRecord,
     second: RunRecord,
     results: Sequence[MonitorResult],
@@ -23,25 +25,27 @@ def make_summary(
     started_by: str,
     served: Mapping[str, Sequence[Answered]],
     seconds: Mapping[str, float],
-    n_labelled: int,
 ) -> Summary:
     """Puts the numbers together; before and after are both judged on the second run's test samples."""
     return Summary(
-        accuracy=BeforeAfter(before=_both(second.champion_accuracy_by_domain), after=_both(second.accuracy_by_domain)),
+        data=scenario.data,
+        shift=scenario.shift,
+        domains=(scenario.old_domain, scenario.new_domain),
+        accuracy=BeforeAfter(before=_both(second.champion_accuracy_by_domain, scenario), after=_both(second.accuracy_by_domain, scenario)),
         served_accuracy={name: _served(answers) for name, answers in served.items() if answers},
         verdicts=[result.verdict.verdict for result in results],
         requests=Requests(**counts.as_json()),
         champion=Champions(before=str(first.version), after=str(second.version)),
         retraining_started_by=started_by,
-        n_labelled=n_labelled,
+        n_labelled=scenario.n_labelled,
         stages_seconds=dict(seconds),
         versions=package_versions(),
         reports=_reports(session, first, second, results),
     )
 
 
-def _both(accuracies: Mapping[str, Accuracy]) -> DomainAccuracy:
-    return DomainAccuracy(old_domain=accuracies[OLD_DOMAIN], new_domain=accuracies[NEW_DOMAIN])
+def _both(accuracies: Mapping[str, Accuracy], scenario: Scenario) -> DomainAccuracy:
+    return DomainAccuracy(old_domain=accuracies[scenario.old_domain], new_domain=accuracies[scenario.new_domain])
 
 
 def _served(answers: Sequence[Answered]) -> Accuracy:

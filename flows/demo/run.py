@@ -16,22 +16,21 @@ from flows.session import Session, open_session
 from pipelines.core.errors import RegraftError
 
 if TYPE_CHECKING:
+    from flows.demo.scenario import Item, Scenario
     from flows.demo.summary import Summary
-    from flows.demo.traffic import Answered, Counts, Digit
+    from flows.demo.traffic import Answered, Counts
     from flows.deployments import Deployments
     from flows.endpoint import ServedChampion
     from flows.monitor import MonitorResult
     from flows.records import RunRecord
     from pipelines.progress import Progress
 
-_N_OLD_TRAFFIC = 220
-_N_LABELLED = 340
 _RETRAINING_DEADLINE_SECONDS = 900
 _SWAP_DEADLINE_SECONDS = 60
 _TRAFFIC_AFTER_SWAP_SECONDS = 3
 
 
-def run_demo(folder: Path, *, keep_serving: bool) -> None:
+def run_demo(folder: Path, scenario: Scenario, *, keep_serving: bool) -> None:
     """Runs the loop in `folder` and ends in `summary.json`, a table and a page.
 
     Raises:
@@ -40,12 +39,12 @@ def run_demo(folder: Path, *, keep_serving: bool) -> None:
     from flows.endpoint import free_port
 
     steps = Steps()
-    with steps.step("workspace", "A workspace: git, DVC with a local remote, 1,797 real handwritten digits"):
-        workspace = prepare(folder, free_port())
+    with steps.step("workspace", f"A workspace: git, DVC with a local remote, {scenario.data}"):
+        workspace = prepare(folder, free_port(), scenario)
         session = open_session(workspace.root)
         steps.tell(f"{workspace.root}")
     with ExitStack() as servers:
-        demo = _Demo(session, steps, servers)
+        demo = _Demo(session, scenario, steps, servers)
         summary, page = demo.run(folder.resolve())
         from flows.demo.summary import print_summary
 
@@ -57,6 +56,7 @@ def run_demo(folder: Path, *, keep_serving: bool) -> None:
 @dataclass
 class _Demo:
     session: Session
+    scenario: Scenario
     steps: Steps
     servers: ExitStack
     prefect_ui: str = ""
@@ -66,14 +66,14 @@ class _Demo:
 
     def run(self, folder: Path) -> tuple[Summary, Path]:
         from flows.demo.summary import write_summary
-        from flows.demo.traffic import Counts, held_out_digits, through_new_scanner
+        from flows.demo.traffic import Counts
 
         counts = Counts()
         self._start_prefect()
         first = self._first_training()
         self._serve()
-        held_out = held_out_digits(self.session.workspace.data)
-        old, shifted = held_out[:_N_OLD_TRAFFIC], through_new_scanner(held_out[_N_OLD_TRAFFIC:])
+        held_out, n_old = self.scenario.held_out(self.session.workspace.data), self.scenario.n_old_traffic
+        old, shifted = list(held_out[:n_old]), list(self.scenario.shifted(held_out[n_old:]))
         calm = self._old_traffic(old, counts)
         alarm, since = self._shifted_traffic(shifted, counts)
         second, started_by = self._retraining(old, shifted, counts, since)
@@ -119,33 +119,33 @@ class _Demo:
             self.endpoint = self.servers.enter_context(serving(self.session))
             self.steps.tell(f"{self.endpoint.url}, bundle {self.endpoint.bundle}")
 
-    def _old_traffic(self, digits: list[Digit], counts: Counts) -> MonitorResult:
-        with self.steps.step("old_domain", "Traffic from held-out digits; the monitor looks at it") as progress:
-            self.served["old domain, before"] = self._send(digits, counts, progress)
+    def _old_traffic(self, items: list[Item], counts: Counts) -> MonitorResult:
+        with self.steps.step("old_domain", "Traffic from held-out samples; the monitor looks at it") as progress:
+            self.served["old domain, before"] = self._send(items, counts, progress)
             return self._monitor("ok", progress)
 
-    def _shifted_traffic(self, digits: list[Digit], counts: Counts) -> tuple[MonitorResult, datetime]:
+    def _shifted_traffic(self, items: list[Item], counts: Counts) -> tuple[MonitorResult, datetime]:
         from flows.demo.traffic import label_through_feedback
         from serving.client import EndpointClient
 
-        with self.steps.step("new_domain", "Another scanner: inverted, thicker, noisy, tilted strokes; part of it is labelled") as progress:
-            answered = self.served["new domain, before"] = self._send(digits, counts, progress)
+        with self.steps.step("new_domain", f"{self.scenario.shift}; part of it is labelled") as progress:
+            answered = self.served["new domain, before"] = self._send(items, counts, progress)
             with EndpointClient(self._url) as client:
-                n_accepted = label_through_feedback(client, answered[:_N_LABELLED])
+                n_accepted = label_through_feedback(client, answered[: self.scenario.n_labelled])
             self.steps.tell(f"{n_accepted} labels sent through POST /feedback")
             since = datetime.now(UTC)
             return self._monitor("drift", progress), since
 
-    def _retraining(self, old: list[Digit], shifted: list[Digit], counts: Counts, since: datetime) -> tuple[RunRecord, str]:
+    def _retraining(self, old: list[Item], shifted: list[Item], counts: Counts, since: datetime) -> tuple[RunRecord, str]:
         from flows.demo.traffic import steady_traffic
 
         with self.steps.step("retrain_on_drift", "The event starts a retraining, under traffic; the endpoint swaps the model") as progress:
-            with steady_traffic(self._url, [*old, *shifted], counts):
+            with steady_traffic(self._url, [*old, *shifted], self.scenario.task, counts):
                 record, started_by = self._wait_for_retraining(since, progress)
                 self._wait_for_swap(str(record.bundle))
             self.served["old domain, after"] = self._send(old, counts, progress)
             # Only those that were not labelled: the others may have been trained on.
-            self.served["new domain, after"] = self._send(shifted[_N_LABELLED:], counts, progress)
+            self.served["new domain, after"] = self._send(shifted[self.scenario.n_labelled :], counts, progress)
             self.steps.tell(f"{counts.sent} requests sent so far, {counts.failed} failed, {counts.lost} lost")
             return record, started_by
 
@@ -188,12 +188,12 @@ class _Demo:
         self.steps.tell(f"the endpoint serves {bundle}")
         time.sleep(_TRAFFIC_AFTER_SWAP_SECONDS)
 
-    def _send(self, digits: list[Digit], counts: Counts, progress: Progress) -> list[Answered]:
+    def _send(self, items: list[Item], counts: Counts, progress: Progress) -> list[Answered]:
         from flows.demo.traffic import send_all
         from serving.client import EndpointClient
 
         with EndpointClient(self._url) as client:
-            answered = send_all(client, digits, counts, progress, "requests")
+            answered = send_all(client, items, self.scenario.task, counts, progress, "requests")
         self.steps.tell(f"{len(answered)} answered, {sum(item.correct for item in answered)} rightly")
         return answered
 
@@ -222,7 +222,8 @@ class _Demo:
     def _summary(self, first: RunRecord, second: RunRecord, results: list[MonitorResult], counts: Counts, started_by: str) -> Summary:
         from flows.demo.reporting import make_summary
 
-        return make_summary(self.session, first, second, results, counts, started_by, self.served, self.steps.seconds, _N_LABELLED)
+        facts = (counts, started_by, self.served, self.steps.seconds)
+        return make_summary(self.session, self.scenario, first, second, results, *facts)
 
 
 def _promoted(record: RunRecord) -> RunRecord:

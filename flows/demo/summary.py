@@ -14,7 +14,7 @@ from flows.records import Accuracy
 if TYPE_CHECKING:
     from rich.console import Console
 
-_PACKAGES = ("prefect", "torch", "timm", "dvc", "great-expectations", "bentoml", "evidently")
+_PACKAGES = ("prefect", "torch", "timm", "transformers", "dvc", "great-expectations", "bentoml", "evidently")
 
 
 class DomainAccuracy(BaseModel):
@@ -58,6 +58,8 @@ class Summary(BaseModel):
     """The demo in numbers.
 
     Attributes:
+        data, shift: What the demo was about.
+        domains: The old one and the new one.
         accuracy: On the test split, with 95 % Clopper-Pearson intervals.
         served_accuracy: What the endpoint's answers were worth, by name of the traffic.
         verdicts: Of the monitor, in order.
@@ -68,6 +70,9 @@ class Summary(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    data: str
+    shift: str
+    domains: tuple[str, str]
     accuracy: BeforeAfter
     served_accuracy: dict[str, Accuracy]
     verdicts: list[str]

@@ -16,7 +16,8 @@ from pipelines.core.bundle import BundleManifest
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
 
-_TASK = "image-classification"
+# Of the Hub, by modality: https://huggingface.co/tasks
+_TASKS = {"image": ("image-classification", "Image classification"), "text": ("text-classification", "Text classification")}
 # Of those that the Hub knows by a name of its own (https://huggingface.co/docs/hub/repositories-licenses) the ones that models have; the
 # names are those of SPDX in small letters.
 _HUB_LICENCES = frozenset(
@@ -59,12 +60,12 @@ def card_data(config: ProjectConfig, manifest: BundleManifest, evaluation: dict[
         **_licence(config.card.licence),
         base_model=on_hub.group(1) if on_hub else None,
         datasets=[config.project],
-        library_name="timm",
+        library_name=manifest.backbone.kind,
         metrics=sorted({result.metric_type for result in _results(config, evaluation, dataset)}),
         model_name=config.project,
         eval_results=_results(config, evaluation, dataset),
-        pipeline_tag=_TASK,
-        tags=["regraft", "transfer-learning", _TASK, config.project, manifest.backbone.name],
+        pipeline_tag=_TASKS[config.task][0],
+        tags=["regraft", "transfer-learning", _TASKS[config.task][0], config.project, manifest.backbone.name],
     )
 
 
@@ -97,8 +98,8 @@ def _result(config: ProjectConfig, dataset: str, domain: str | None, metric: str
     from huggingface_hub import EvalResult
 
     return EvalResult(
-        task_type=_TASK,
-        task_name="Image classification",
+        task_type=_TASKS[config.task][0],
+        task_name=_TASKS[config.task][1],
         dataset_type=config.project,
         dataset_name=f"{config.project}, test split",
         dataset_config=domain,

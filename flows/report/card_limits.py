@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SMALL_N = 50
 _MAX_NAMED = 10
 _NOT_MEASURED_WITHOUT = {
-    "robustness": "how it does on damaged images (noise, blur, other light)",
+    "robustness": "how it does on damaged inputs (noise, blur and other light of images; typos and lost letters of texts)",
     "behaviour": "the team's own behaviour tests",
     "calibration": "whether its confidences are kept, as a condition",
     "negative_transfer": "whether the pretraining helps at all",

@@ -37,11 +37,11 @@ class ReportFolders:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong answer with pictures as `data:` addresses, so that the page needs no other file."""
+    """A wrong answer. Pictures are `data:` addresses, so that the page needs no other file; other inputs than images have none."""
 
     row: dict[str, Any]
-    image: str
-    saliency: str
+    image: str = ""
+    saliency: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Evaluated:
     reliability: tuple[Chart, Chart]
     counts: dict[str, dict[str, int]]
     mistakes: dict[str, Any]
-    pictures: list[Mistake]
+    shown_mistakes: list[Mistake]
     learning_curve: dict[str, Any]
     learning_chart: Chart | None
     missing: Mapping[str, str]
@@ -98,7 +98,7 @@ def read_evaluated(folders: ReportFolders, labels_per_sample: LabelsPerSample = 
         reliability=reliability_charts(bins),
         counts=sample_counts(folders.split) if folders.split else {},
         mistakes=mistakes,
-        pictures=[_mistake(folders.mistakes, place, row) for place, row in enumerate(mistakes.get("shown", []))],
+        shown_mistakes=[_mistake(folders.mistakes, place, row) for place, row in enumerate(mistakes.get("shown", []))],
         learning_curve=curve,
         learning_chart=learning_chart(curve) if curve else None,
         missing=folders.missing,
@@ -120,6 +120,8 @@ def _champion_answers(folder: Path | None, labels_per_sample: LabelsPerSample) -
 def _mistake(folder: Path | None, place: int, row: dict[str, Any]) -> Mistake:
     if folder is None:
         raise ValueError("rows of mistakes without a folder")
+    if not (folder / f"{place:02d}-image.png").is_file():
+        return Mistake(row)
     return Mistake(row, _address(folder / f"{place:02d}-image.png"), _address(folder / f"{place:02d}-map.png"))
 
 

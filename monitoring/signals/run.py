@@ -19,12 +19,10 @@ from monitoring.signals.novelty import far_share_test, novelty_scores
 from monitoring.signals.permutation import MAX_PERMUTATIONS
 from monitoring.signals.result import Family, SignalResult
 from monitoring.window import Window
-from pipelines.core.signals import IMAGE_STATISTICS
 
 N_FAMILIES = 3
 OUT_OF_DISTRIBUTION = "out_of_distribution"
 N_EMBEDDING_SIGNALS = 3
-N_INPUT_STATISTICS = len(IMAGE_STATISTICS)
 # Four times finer than the smallest threshold that a p-value must get below, as far as MAX_PERMUTATIONS goes: up to three permutations
 # may reach the statistic by luck.
 _PERMUTATIONS_PER_LEVEL = 4
@@ -68,7 +66,7 @@ class _Untested:
 def run_signals(window: Window, reference: Reference, strictness: Strictness) -> tuple[SignalResult, ...]:
     """Tests embeddings, softmax outputs and input statistics.
 
-    The level is divided by the number of families, so that six input statistics cost the embedding no power, and by Holm within one.
+    The level is divided by the number of families, so that many input statistics cost the embedding no power, and by Holm within one.
 
     Args:
         window: At least two requests.
@@ -82,11 +80,6 @@ def run_signals(window: Window, reference: Reference, strictness: Strictness) ->
         "input": [_input_statistic(window, reference, column) for column in range(reference.statistics.shape[1])],
     }
     return tuple(result for family, signals in families.items() for result in _with_threshold(family, signals, level))
-
-
-def statistic_names(n_statistics: int) -> tuple[str, ...]:
-    """Names of the input statistics' columns."""
-    return tuple(IMAGE_STATISTICS[index] if index < len(IMAGE_STATISTICS) else f"statistic_{index}" for index in range(n_statistics))
 
 
 def _with_threshold(family: Family, signals: list[_Untested], level: float) -> list[SignalResult]:
@@ -140,7 +133,7 @@ def _predicted_classes(window: Window, reference: Reference, strictness: Strictn
 
 
 def _input_statistic(window: Window, reference: Reference, column: int) -> _Untested:
-    name = statistic_names(reference.statistics.shape[1])[column]
+    name = reference.statistic_names[column]
     return _number(name, reference.statistics[:, column], window.statistics[:, column])
 
 

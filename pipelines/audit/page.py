@@ -11,6 +11,8 @@ from typing import Any
 from pipelines.audit.findings import KINDS, AuditFinding
 from pipelines.core.preprocess import ImagePreprocess, decode_image
 from pipelines.dataset import Sample, read_sample
+from pipelines.excerpts import beginning
+from pipelines.text_rows import table_of
 
 # Of each kind; the table has all of them.
 MAX_SHOWN = 60
@@ -35,12 +37,15 @@ def write_page(
 
     shown = {kind: [finding for finding in findings if finding.kind == kind][:MAX_SHOWN] for kind in KINDS}
     paths = {path for rows in shown.values() for finding in rows for path in (finding.path, finding.other_path) if path}
-    pictures = {path: thumbnail(read_sample(data, samples[path])) for path in sorted(paths)}
+    texts = {path for path in paths if table_of(path, samples[path].id)}
+    pictures = {path: thumbnail(read_sample(data, samples[path])) for path in sorted(paths - texts)}
+    excerpts = {path: beginning(read_sample(data, samples[path]).decode("utf-8", "replace")) for path in sorted(texts)}
     templates = jinja2.FileSystemLoader(Path(__file__).parent.parent / "templates")
     environment = jinja2.Environment(
         loader=templates, undefined=jinja2.StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    page = environment.get_template("audit.html.j2").render(project=project, summary=summary, shown=shown, pictures=pictures)
+    content = {"summary": summary, "shown": shown, "pictures": pictures, "excerpts": excerpts}
+    page = environment.get_template("audit.html.j2").render(project=project, **content)
     target.write_text(page, encoding="utf-8")
 
 

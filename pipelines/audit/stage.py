@@ -74,7 +74,7 @@ def audit(
     """
     used = sorted(read_samples(samples, "train", "validation", "test"), key=lambda sample: sample.id)
     material = material_for(choice, samples, data, config, features, out, progress)
-    inputs = SampleInputs(used[:MAX_EXAMINED], data, choice.preprocess, config.labels, config.labels_per_sample)
+    inputs = SampleInputs(used[:MAX_EXAMINED], data, choice.preprocess, config.labels, config.labels_per_sample, choice.folder)
     pairs = read_pairs(near_duplicates / PAIRS)
     try:
         examined = _examined(inputs, material.features(inputs), config)

@@ -3,7 +3,7 @@
 Frozen, no unknown keys, all errors at once, each with its path, the value and what is allowed. One module for each part of the file.
 """
 
-from pipelines.config.backbones import Backbone, BestOfBackbones, ShippedBackbone, SingleBackbone, TimmBackbone
+from pipelines.config.backbones import Backbone, BestOfBackbones, ShippedBackbone, SingleBackbone, TimmBackbone, TransformersBackbone
 from pipelines.config.card import CardSection
 from pipelines.config.compute import ComputeSection
 from pipelines.config.data import DataSection, SplitSection
@@ -83,6 +83,7 @@ __all__ = [
     "SplitSection",
     "TestReuseGate",
     "TimmBackbone",
+    "TransformersBackbone",
     "TriggerSection",
     "load_config",
 ]

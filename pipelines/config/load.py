@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from pipelines.conf_yaml import apply_override, read_mapping
-from pipelines.config.backbones import Backbone, BestOfBackbones, ShippedBackbone, SingleBackbone
+from pipelines.config.backbones import Backbone, BestOfBackbones, ShippedBackbone, SingleBackbone, TransformersBackbone
 from pipelines.config.project import ProjectConfig
 from pipelines.core.errors import ConfigurationError, Finding
 
@@ -53,6 +53,8 @@ def _absolute(backbone: Backbone, workspace: Path) -> Backbone:
 
 def absolute_entry(entry: SingleBackbone, workspace: Path) -> SingleBackbone:
     """The entry with the path of its weights absolute."""
+    if isinstance(entry, TransformersBackbone):
+        return entry if entry.folder is None else entry.model_copy(update={"folder": workspace / entry.folder.expanduser()})
     if isinstance(entry, ShippedBackbone) or entry.weights is None:
         return entry
     return entry.model_copy(update={"weights": workspace / entry.weights.expanduser()})

@@ -32,12 +32,13 @@ class PrototypeMethod(Section):
 
 
 class AugmentSection(Section):
-    """Random changes of training images that leave their label true.
+    """Random changes of training samples that leave their label true. With `task: text` the policy is `none` unless it is stated.
 
     Attributes:
         policy: `shift_scale_rotate` moves, scales and turns a little; `rand_augment` draws from a list that includes brightness and
-            contrast (Cubuk et al. 2019, https://arxiv.org/abs/1909.13719); `none`.
-        magnitude: Of rand_augment, in [0, 1].
+            contrast (Cubuk et al. 2019, https://arxiv.org/abs/1909.13719); `token_dropout`, for texts, leaves each token out with
+            probability `magnitude` / 3 (Iyyer et al. 2015, https://aclanthology.org/P15-1162); `none`.
+        magnitude: Of rand_augment and token_dropout, in [0, 1].
         n_operations: Of rand_augment, drawn for each image.
         flips: `auto` flips in the directions that the probe does not mind on validation images, where a flipped digit is another digit;
             that takes some hundred of them, fewer mean none.
@@ -46,7 +47,7 @@ class AugmentSection(Section):
             batch gets one of them.
     """
 
-    policy: Literal["none", "shift_scale_rotate", "rand_augment"] = "shift_scale_rotate"
+    policy: Literal["none", "shift_scale_rotate", "rand_augment", "token_dropout"] = "shift_scale_rotate"
     magnitude: Fraction = 0.3
     n_operations: Annotated[int, Field(ge=1, le=8)] = 2
     flips: Literal["auto", "none", "horizontal", "vertical", "both"] = "none"

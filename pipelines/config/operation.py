@@ -31,7 +31,7 @@ class ServingSection(Section):
         port: TCP port to listen at.
         timeout_seconds: A request that takes longer is answered with an error.
         max_request_mb: Larger requests are answered with 413.
-        max_images_per_request: More are answered with 413.
+        max_inputs_per_request: More are answered with 413.
         sample_raw_frac: Share of inputs whose raw bytes are kept, so that feedback can become training data. 0 keeps none.
     """
 
@@ -39,9 +39,16 @@ class ServingSection(Section):
     port: Annotated[int, Field(ge=1, le=65_535)] = 3000
     # The bounds are those of `serving.settings.EndpointSettings`, so that what passes here also serves.
     max_request_mb: Annotated[float, Field(gt=0, le=512)] = 16
-    max_images_per_request: Annotated[int, Field(ge=1, le=10_000)] = 64
+    max_inputs_per_request: Annotated[int, Field(ge=1, le=10_000)] = 64
     timeout_seconds: Annotated[int, Field(ge=1, le=240)] = 30
     sample_raw_frac: Fraction = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inputs_are_not_all_images(cls, content: Any) -> Any:
+        if isinstance(content, dict) and "max_images_per_request" in content:
+            raise ValueError("max_images_per_request was renamed, as inputs may be texts, too: write max_inputs_per_request")
+        return content
 
 
 class MonitorSection(Section):

@@ -14,6 +14,7 @@ from pipelines.config.gates import SHIPPING_GATES, Gate, MinMetricGate, SlicesGa
 from pipelines.config.methods import AutoMethod, Method
 from pipelines.config.operation import BundleSection, MonitorSection, ServingSection, TriggerSection
 from pipelines.config.section import Section
+from pipelines.config.tasks import backbone_problem, data_problem, gate_problem, method_problem, with_text_defaults
 from pipelines.core.label_sets import SEPARATOR, LabelsPerSample
 
 # What a bundle depends on; the other sections may change without a retraining.
@@ -23,7 +24,7 @@ LEARNING_SECTIONS = frozenset(
 # Where files and programs lie on this machine and how many threads it has, for `model_dump(exclude=…)`: no part of what a run depends on,
 # and never written into what it makes.
 MACHINE_PATHS: Any = {
-    "backbone": {"weights": True, "candidates": {"__all__": {"weights"}}},
+    "backbone": {"weights": True, "folder": True, "candidates": {"__all__": {"weights"}}},
     "compute": {"launch", "n_workers"},
 }
 
@@ -33,7 +34,7 @@ class ProjectConfig(Section):
 
     Attributes:
         project: Name of the model in git tags, events and the endpoint.
-        task: What a sample is.
+        task: What a sample is: an image file, or a text in a column of the labels table.
         labels: All allowed labels, in the order of the model's outputs.
         labels_per_sample: `many`: a sample has any number of the labels, written with | between them (`cat|dog`), or none.
         device: Where training runs; a missing GPU is an error, never a silent change to the CPU.
@@ -41,7 +42,7 @@ class ProjectConfig(Section):
     """
 
     project: Annotated[str, Field(pattern="^[a-z][a-z0-9-]{1,40}[a-z0-9]$")]
-    task: Literal["image"]
+    task: Literal["image", "text"]
     labels: Annotated[tuple[str, ...], Field(min_length=2)]
     labels_per_sample: LabelsPerSample = "one"
     data: DataSection = DataSection()
@@ -57,6 +58,23 @@ class ProjectConfig(Section):
     monitor: MonitorSection = MonitorSection()
     trigger: TriggerSection = TriggerSection()
     card: CardSection = CardSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_task(cls, values: Any) -> Any:
+        return with_text_defaults(values) if isinstance(values, dict) and values.get("task") == "text" else values
+
+    @model_validator(mode="after")
+    def _fits_the_task(self) -> ProjectConfig:
+        problems = (
+            backbone_problem(self.task, self.backbone),
+            method_problem(self.task, self.method),
+            gate_problem(self.task, self.gates),
+            data_problem(self.task, self.data),
+        )
+        if problem := next(filter(None, problems), ""):
+            raise ValueError(problem)
+        return self
 
     @model_validator(mode="after")
     def _no_duplicates(self) -> ProjectConfig:

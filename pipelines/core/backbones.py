@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.core.errors import ConfigurationError
+from pipelines.core.text_backbone import TransformersSpec, build_text_backbone
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,7 +29,7 @@ _RESERVED_ARGUMENTS = frozenset(
 
 
 class BackboneSpec(BaseModel):
-    """The architecture of a backbone and the origin of its weights.
+    """The architecture of a backbone of timm and the origin of its weights.
 
     Attributes:
         name: The library's name of the architecture, for example `resnet18`.
@@ -50,14 +51,20 @@ class BackboneSpec(BaseModel):
     licence: str = "unknown"
 
 
-def build_backbone(spec: BackboneSpec) -> nn.Module:
-    """Builds the architecture, untrained, without its classifier: [b, c, h, w] -> features [b, d].
+AnyBackboneSpec = Annotated[BackboneSpec | TransformersSpec, Field(discriminator="kind")]
+
+
+def build_backbone(spec: BackboneSpec | TransformersSpec) -> nn.Module:
+    """Builds the architecture, untrained, without its classifier: [b, c, h, w], or of texts [b, l] -> features [b, d].
 
     d is timm's `head_hidden_size`, which for a VGG, a MobileNetV3 and others is not `num_features`.
 
     Raises:
-        ConfigurationError: timm has no such architecture (the nearest names are listed), or refuses an argument.
+        ConfigurationError: timm has no such architecture (the nearest names are listed), or refuses an argument; or as
+            `build_text_backbone`.
     """
+    if isinstance(spec, TransformersSpec):
+        return build_text_backbone(spec)
     if not is_architecture(spec.name):
         raise ConfigurationError(
             got=f"the backbone name {spec.name!r}.",

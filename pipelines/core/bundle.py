@@ -9,6 +9,7 @@
     goldens.json, goldens/    raw sample files and the probabilities that this bundle must give for them
     lineage.json              what made it: data and split digests, configuration, seeds, versions
     card.md                   model card
+    tokenizer.json            of a text backbone: what makes tokens of a text
 
 Nothing in it depends on the time or the machine's paths, so the same inputs give the same id.
 """
@@ -23,10 +24,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from pipelines.core.backbones import BackboneSpec
+from pipelines.core.backbones import AnyBackboneSpec
 from pipelines.core.errors import IntegrityError
 from pipelines.core.label_sets import LabelsPerSample
-from pipelines.core.preprocess import ImagePreprocess
+from pipelines.core.modalities.adapters import Preprocess
 
 MANIFEST = "bundle.json"
 FORMAT_VERSION: Literal[1] = 1
@@ -54,6 +55,7 @@ class BundleManifest(BaseModel):
     """What a bundle is made of.
 
     Attributes:
+        task: Which modality it is for: the `kind` of `preprocess`.
         labels: In the order of the head's outputs.
         labels_per_sample: `many`: the labels do not exclude each other, a sample has any number of them.
         thresholds: One for each label; with `many` a sample is said to have the labels whose probabilities reach theirs.
@@ -66,15 +68,21 @@ class BundleManifest(BaseModel):
 
     format_version: Literal[1] = FORMAT_VERSION
     project: str
-    task: Literal["image"]
+    task: Literal["image", "text"]
     labels: Annotated[tuple[str, ...], Field(min_length=2)]
-    backbone: BackboneSpec
-    preprocess: ImagePreprocess
+    backbone: AnyBackboneSpec
+    preprocess: Preprocess
     labels_per_sample: LabelsPerSample = "one"
     thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
     temperature: Annotated[float, Field(gt=0)]
     golden_tolerance: Annotated[float, Field(gt=0)] = 1e-4
     files: dict[str, str]
+
+    @model_validator(mode="after")
+    def _one_modality(self) -> BundleManifest:
+        if self.task != self.preprocess.kind:
+            raise ValueError(f"a task {self.task} whose preprocess spec is for {self.preprocess.kind}")
+        return self
 
     @model_validator(mode="after")
     def _thresholds_fit(self) -> BundleManifest:

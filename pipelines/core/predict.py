@@ -19,8 +19,8 @@ from pipelines.core.bundle import BundleManifest, Golden, read_manifest, verify_
 from pipelines.core.errors import IntegrityError
 from pipelines.core.heads import build_head, confidence, decide, label_probabilities
 from pipelines.core.label_sets import set_texts
-from pipelines.core.preprocess import decode_image, image_to_array
-from pipelines.core.signals import image_statistics
+from pipelines.core.modalities.adapters import modality_of
+from pipelines.core.modalities.modality import Modality
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,7 @@ class Predictions:
         labels: The most probable label of each sample; where a sample has any number of labels, the text of its set.
         probabilities: float64 [b, k], calibrated, in the order of the bundle's labels.
         embeddings: float32 [b, e], the projected features.
-        statistics: float32 [b, s], in the order of `signals.IMAGE_STATISTICS`.
+        statistics: float32 [b, s], in the order of the modality's `statistics`.
         thresholds: Of the labels, where a sample has any number of them.
     """
 
@@ -58,9 +58,12 @@ class Predictions:
 class Predictor:
     """A loaded bundle. Safe to call from several threads: nothing in it changes after loading."""
 
-    def __init__(self, manifest: BundleManifest, bundle: str, tensors: dict[str, torch.Tensor], projection: NDArray[np.float32]) -> None:
+    def __init__(
+        self, manifest: BundleManifest, bundle: str, tensors: dict[str, torch.Tensor], projection: NDArray[np.float32], modality: Modality
+    ) -> None:
         self.manifest = manifest
         self.bundle = bundle
+        self.modality = modality
         self._projection = projection
         self._backbone, self._head = _build_networks(manifest, tensors)
 
@@ -83,7 +86,7 @@ class Predictor:
             verify_files(path, manifest)
         tensors = safetensors.torch.load_file(path / "weights.safetensors")
         projection = safetensors.numpy.load_file(path / "projection.safetensors")["projection"]
-        predictor = cls(manifest, identity, tensors, projection)
+        predictor = cls(manifest, identity, tensors, projection, modality_of(manifest.preprocess, path))
         if verify:
             check_goldens(predictor, path)
         return predictor
@@ -112,18 +115,25 @@ class Predictor:
         )
 
     def _predict_batch(self, samples: Sequence[bytes]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        # One decoded input at a time in memory: 64 small files may hold 50 million pixels each.
+        arrays, statistics = zip(*(self._read(data) for data in samples), strict=True)
+        buckets = np.array([self.modality.bucket(array) for array in arrays])
+        groups = [np.flatnonzero(buckets == bucket) for bucket in np.unique(buckets)]
+        answered = [self._forward(self.modality.batch([arrays[place] for place in places])) for places in groups]
+        order = np.argsort(np.concatenate(groups))
+        logits, features = (np.concatenate(parts)[order] for parts in zip(*answered, strict=True))
+        return logits, features, np.stack(statistics)
+
+    def _forward(self, batch: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         import torch
 
-        # One decoded image at a time in memory: 64 small files may hold 50 million pixels each.
-        arrays, statistics = zip(*(self._read(data) for data in samples), strict=True)
         with torch.inference_mode():
-            features = self._backbone(torch.from_numpy(np.stack(arrays)))
-            logits = self._head(features)
-        return logits.numpy(), features.numpy(), np.stack(statistics)
+            features = self._backbone(torch.from_numpy(batch))
+            return self._head(features).numpy(), features.numpy()
 
-    def _read(self, data: bytes) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        image = decode_image(data, self.manifest.preprocess)
-        return image_to_array(image, self.manifest.preprocess), image_statistics(image)
+    def _read(self, data: bytes) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        decoded = self.modality.decode(data)
+        return self.modality.to_array(decoded), self.modality.input_statistics(decoded)
 
 
 def _build_networks(manifest: BundleManifest, tensors: dict[str, torch.Tensor]) -> tuple[nn.Module, nn.Module]:

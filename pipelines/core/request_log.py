@@ -37,7 +37,7 @@ class RequestRecord(BaseModel):
         label: The predicted label, or the text of the predicted set (`label_sets`), empty where it has no member.
         probabilities: One per label in the order of that bundle's labels, rounded to 6 significant digits.
         embedding: The compact embedding, rounded to 5 significant digits.
-        statistics: In the order of `signals.IMAGE_STATISTICS`, rounded to 5 significant digits.
+        statistics: In the order of the modality's `statistics`, rounded to 5 significant digits.
         domain: What the client said about the origin of the sample.
         raw_sha256: Name of the file that keeps the raw bytes, where this sample was drawn for keeping.
     """

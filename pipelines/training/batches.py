@@ -7,7 +7,7 @@ Letters for shapes: n samples, b batch, m rows of this process, c channels, h he
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config.methods import AugmentSection
+from pipelines.core.modalities.text import TextPreprocess
 from pipelines.core.preprocess import ImagePreprocess
+from pipelines.modalities.token_dropout import drop_tokens
 from pipelines.training.augment import augment_batch
 from pipelines.training.inputs import BatchSource
 from pipelines.training.loading import loaded_batches
@@ -56,7 +58,7 @@ class StepBatch:
 
     Attributes:
         chosen: Places of the samples of the whole batch, over all processes [b].
-        inputs: float32 [m, ...]; where this process has no part in the batch, some sample that must not count.
+        inputs: float32 [m, ...], or of texts int64 [m, l]; where this process has no part in the batch, some sample that must not count.
         targets: Of the objective: int64 [m], or float [m, k]; empty where this process has no part.
     """
 
@@ -80,7 +82,7 @@ class Batches:
     batch_size: int
     augment: AugmentSection
     flips: tuple[Literal["horizontal", "vertical"], ...]
-    preprocess: ImagePreprocess | None
+    preprocess: ImagePreprocess | TextPreprocess | None
     objective: Objective
     runtime: Runtime
     seed: int
@@ -108,6 +110,11 @@ class Batches:
             for step, (chosen, needed, batch) in enumerate(zip(every, wanted, loaded, strict=True), start=first_step):
                 yield self._step_batch(chosen, needed, batch, epoch, step)
 
+    def _augmented(self, batch: torch.Tensor, preprocess: ImagePreprocess | TextPreprocess, seeds: Sequence[int]) -> torch.Tensor:
+        if isinstance(preprocess, TextPreprocess):
+            return drop_tokens(batch, self.augment, seeds)
+        return augment_batch(batch, self.augment, self.flips, preprocess, seeds)
+
     def _needed(self, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
         # A sample is mixed with any other of its batch, whichever process that belongs to.
         if self._mixes:
@@ -122,7 +129,7 @@ class Batches:
         targets = torch.from_numpy(self.source.targets[needed]).to(self.runtime.device)
         if self.preprocess is not None:
             seeds = [stateless_seed("augment", self.seed, epoch, self.source.samples[int(index)].id) for index in needed]
-            batch = augment_batch(batch, self.augment, self.flips, self.preprocess, seeds)
+            batch = self._augmented(batch, self.preprocess, seeds)
         if not self._mixes:
             return StepBatch(chosen, batch, targets[: len(self.runtime.shard(chosen))])
         mixed, soft = mix_batch(batch, self.objective.soft_targets(targets), self.augment, stateless_seed("mix", self.seed, epoch, step))

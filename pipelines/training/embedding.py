@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.progress import Progress, silent
-from pipelines.training.inputs import BatchSource
+from pipelines.training.inputs import BatchSource, SampleInputs
 from pipelines.training.loading import loaded_batches
 from pipelines.training.memory import halved, release_memory
 from pipelines.training.precision import FP32, Precision
@@ -42,7 +42,7 @@ def embed(
     A sample's output depends on nothing but the sample, the network and the machine: neither on the other samples nor on their order.
 
     Args:
-        network: [b, c, h, w] -> [b, d].
+        network: [b, c, h, w], or of texts [b, l] -> [b, d].
         inputs: n samples, at least one.
         progress: Told after every batch.
         activity: What to call it there.
@@ -52,26 +52,33 @@ def embed(
     Returns:
         float32 [n, d].
     """
-    outputs, done = [], 0
+    outputs, order, done = [], [], 0
     with closing(embedded(network, inputs, np.arange(len(inputs)), n_workers=n_workers, precision=precision)) as computed:
         for chosen, rows in computed:
             outputs.append(rows)
+            order.append(chosen)
             done += len(chosen)
             progress(activity, done, len(inputs))
-    return np.concatenate(outputs)
+    return np.concatenate(outputs)[np.argsort(np.concatenate(order))]
 
 
 def embedded(
     network: nn.Module, inputs: BatchSource, places: NDArray[np.int64], *, n_workers: int | None, precision: Precision = FP32
 ) -> Generator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """As `embed`, batch by batch: the places in `inputs`, and the float32 outputs [b, ...] of the samples there."""
+    """As `embed`, batch by batch, texts of one length after the other: the places in `inputs`, and the float32 outputs [b, ...] there."""
     network.eval()
     size = at_once = batch_size(network)
-    batches = [places[start : start + size] for start in range(0, len(places), size)]
+    batches = [group[start : start + size] for group in _of_one_length(inputs, places) for start in range(0, len(group), size)]
     with closing(loaded_batches(inputs, batches, n_workers=n_workers, device=str(_device(network)))) as loaded:
         for chosen, batch in zip(batches, loaded, strict=True):
             outputs, at_once = _outputs(network, _filled_up(batch, size), at_once, precision)
             yield chosen, outputs[: len(chosen)]
+
+
+def _of_one_length(inputs: BatchSource, places: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """The places in groups whose samples share a batch without padding one for the sake of another: its length moves the last bits."""
+    lengths = inputs.lengths(places) if isinstance(inputs, SampleInputs) else None
+    return [places] if lengths is None else [places[lengths == length] for length in np.unique(lengths)]
 
 
 def batch_size(network: nn.Module) -> int:

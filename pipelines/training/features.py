@@ -15,6 +15,7 @@ from pydantic import JsonValue
 from pipelines.backbones import SelectedBackbone
 from pipelines.code_digest import code_digest
 from pipelines.config import ProjectConfig
+from pipelines.core.modalities.text import TextPreprocess
 from pipelines.core.preprocess import ImagePreprocess
 from pipelines.progress import Progress
 from pipelines.training.embedding import batch_size
@@ -54,7 +55,7 @@ class _Features:
         self._n_workers = n_workers
         self._folder = folder
         self._progress = progress
-        self._kept: dict[ImagePreprocess, KeptRows] = {}
+        self._kept: dict[ImagePreprocess | TextPreprocess, KeptRows] = {}
 
     def __call__(self, inputs: SampleInputs) -> NDArray[np.float32]:
         network: nn.Module | None = None
@@ -68,13 +69,15 @@ class _Features:
         return kept.rows(inputs, range(len(inputs)))
 
 
-def rows_key(kind: str, network: nn.Module, selected: SelectedBackbone, preprocess: ImagePreprocess) -> dict[str, JsonValue]:
+def rows_key(
+    kind: str, network: nn.Module, selected: SelectedBackbone, preprocess: ImagePreprocess | TextPreprocess
+) -> dict[str, JsonValue]:
     """All that a network's outputs for a sample depend on, the sample apart.
 
     The weights themselves are digested, not their file: between the two lies code, and the network may have been changed since.
     """
     device = next(network.parameters()).device
-    spec = selected.spec.model_dump(mode="json", include={"kind", "name", "in_channels", "model_args"})
+    spec = selected.spec.model_dump(mode="json", exclude={"origin", "weights_sha256", "licence"})
     return {
         "kind": kind,
         "architecture": spec,

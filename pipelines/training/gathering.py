@@ -41,7 +41,7 @@ def material_for(
         return load_backbone(entry_of(config.backbone, choice), choice, drop_path).to(device)
 
     def inputs(split: Split) -> SampleInputs:
-        return SampleInputs(_ordered(samples, split), data, choice.preprocess, config.labels, config.labels_per_sample)
+        return SampleInputs(_ordered(samples, split), data, choice.preprocess, config.labels, config.labels_per_sample, choice.folder)
 
     return Material(
         fresh_backbone=fresh_backbone,

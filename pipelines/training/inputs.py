@@ -1,6 +1,6 @@
-"""Training inputs: sample files as normalised tensors, through the inference core's own preprocessing.
+"""Training inputs: samples as network inputs, through the inference core's own preprocessing.
 
-Letters for shapes: n samples, b batch, c channels, h height, w width, k labels.
+Letters for shapes: n samples, b batch, c channels, h height, w width, l token ids, k labels.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.errors import DataError
-from pipelines.core.preprocess import ImagePreprocess, decode_image, image_to_pixels, normalise
+from pipelines.core.modalities.text import TextPreprocess
+from pipelines.core.preprocess import ImagePreprocess
 from pipelines.dataset import Sample, read_sample
+from pipelines.modalities.reading import Reader, reader_of
 
 # Every epoch would decode them again. 1.5 GB holds 10,000 images of 224 x 224 x 3 bytes.
 _CACHE_BYTES = 1_500_000_000
@@ -40,8 +42,11 @@ class BatchSource(Protocol):
     def __len__(self) -> int:
         """N."""
 
-    def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
-        """float32 [b, ...] of the samples at these places, in a new array; safe to call from several threads."""
+    def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
+        """float32 [b, ...], or int64 [b, l] of texts, of the samples at these places, in a new array; safe to call from several threads.
+
+        l may differ from batch to batch.
+        """
 
 
 @dataclass
@@ -50,19 +55,23 @@ class SampleInputs:
 
     Attributes:
         labels_per_sample: `many`: a sample's label names any number of labels with | between them, or none.
+        folder: Of the files that `preprocess` refers to: `SelectedBackbone.folder`.
         targets: One label a sample: int64 [n], its index. Many: float32 [n, k], 1 where the sample has the label.
     """
 
     samples: Sequence[Sample]
     data: Path
-    preprocess: ImagePreprocess
+    preprocess: ImagePreprocess | TextPreprocess
     labels: Sequence[str]
     labels_per_sample: Literal["one", "many"] = "one"
+    folder: Path | None = None
     targets: NDArray[Any] = field(init=False)
-    _kept: _KeptPixels = field(init=False, repr=False, compare=False)
+    _reader: Reader = field(init=False, repr=False, compare=False)
+    _kept: _KeptArrays = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self._kept = _KeptPixels()
+        self._reader = reader_of(self.preprocess, self.folder)
+        self._kept = _KeptArrays()
         named = [sample.label for sample in self.samples]
         if self.labels_per_sample == "one":
             index = {label: position for position, label in enumerate(self.labels)}
@@ -74,46 +83,52 @@ class SampleInputs:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
-        """float32 [b, c, h, w] of the samples at these places, in memory [b, h, w, c]: torch's channels_last.
+    def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[Any]:
+        """Of the samples at these places: images float32 [b, c, h, w], in memory [b, h, w, c], torch's channels_last; texts int64 [b, l].
 
         Raises:
             DataError: One of the files does not decode.
             IntegrityError: One of the files changed since it was listed.
         """
-        spec = self.preprocess
-        array = np.empty((len(indices), spec.height_px, spec.width_px, spec.n_channels), np.float32)
-        for place, index in enumerate(indices):
-            normalise(self._pixels(int(index)), spec, out=array[place])
-        return array.transpose(0, 3, 1, 2)
+        return self._reader.assemble([self._array(int(index)) for index in indices])
 
-    def _pixels(self, index: int) -> NDArray[np.uint8]:
-        pixels = self._kept.get(index)
-        if pixels is None:
+    def lengths(self, indices: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """int64 [b], the lengths that the inputs at these places are padded to by themselves; nothing where all have one.
+
+        Raises:
+            DataError, IntegrityError: As `batch`.
+        """
+        if self._reader.has_one_length:
+            return None
+        return np.array([len(self._array(int(index))) for index in indices], dtype=np.int64)
+
+    def _array(self, index: int) -> NDArray[Any]:
+        array = self._kept.get(index)
+        if array is None:
             data = read_sample(self.data, self.samples[index])
             try:
-                pixels = image_to_pixels(decode_image(data, self.preprocess), self.preprocess)
+                array = self._reader.read(data)
             except DataError as error:
                 raise DataError(f"{self.samples[index].path}: {error.got}", error.allowed, error.next_step) from error
-            self._kept.put(index, pixels)
-        return pixels
+            self._kept.put(index, array)
+        return array
 
 
-class _KeptPixels:
-    """Decoded images by their place, as many as fit into memory; as bytes they take a quarter of what the normalised ones do."""
+class _KeptArrays:
+    """Decoded samples by their place, as many as fit into memory."""
 
     def __init__(self) -> None:
-        self._pixels: dict[int, NDArray[np.uint8]] = {}
+        self._arrays: dict[int, NDArray[Any]] = {}
         self._n_bytes = 0
         self._lock = threading.Lock()
 
-    def get(self, index: int) -> NDArray[np.uint8] | None:
+    def get(self, index: int) -> NDArray[Any] | None:
         """Nothing where it was not kept."""
-        return self._pixels.get(index)
+        return self._arrays.get(index)
 
-    def put(self, index: int, pixels: NDArray[np.uint8]) -> None:
-        """Keeps it where it fits; two threads that decoded the same image keep it once."""
+    def put(self, index: int, array: NDArray[Any]) -> None:
+        """Keeps it where it fits; two threads that decoded the same sample keep it once."""
         with self._lock:
-            if index not in self._pixels and self._n_bytes + pixels.nbytes <= _CACHE_BYTES:
-                self._pixels[index] = pixels
-                self._n_bytes += pixels.nbytes
+            if index not in self._arrays and self._n_bytes + array.nbytes <= _CACHE_BYTES:
+                self._arrays[index] = array
+                self._n_bytes += array.nbytes

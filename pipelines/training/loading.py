@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.core.modalities.text import padded
 from pipelines.training.inputs import BatchSource
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def loaded_batches(
         device: Where the batches will be used, for example `cpu` or `cuda:0`.
 
     Yields:
-        float32 [b, ...] on the CPU, images [b, c, h, w] in channels_last, in pinned memory where they go to CUDA.
+        float32 [b, ...] on the CPU, images [b, c, h, w] in channels_last, texts int64 [b, l]; in pinned memory where they go to CUDA.
 
     Raises:
         DataError, IntegrityError: What `source.batch` raised, in the place of the batch that it belongs to.
@@ -94,6 +95,7 @@ class _Batch:
         self._pinned = device.startswith("cuda")
         self._lock = threading.Lock()
         self._tensor: torch.Tensor | None = None
+        self._texts: dict[int, NDArray[Any]] = {}
         starts = range(0, len(indices), _SAMPLES_PER_TASK)
         self._tasks: list[Future[None]] = [
             pool.submit(self._fill, source.batch, indices[start : start + _SAMPLES_PER_TASK], start) for start in starts
@@ -104,13 +106,24 @@ class _Batch:
         """Waits for it."""
         for task in self._tasks:
             task.result()
+        if self._texts:
+            return self._padded_texts()
         if self._tensor is None:
             raise ValueError("a batch without samples")
         return self._tensor
 
-    def _fill(self, load: Callable[[NDArray[np.int64]], NDArray[np.float32]], indices: NDArray[np.int64], start: int) -> None:
+    def _padded_texts(self) -> torch.Tensor:
+        import torch
+
+        # Each part is padded to its own longest text: how long the batch is, is known when all are there.
+        tensor = torch.from_numpy(padded([row for start in sorted(self._texts) for row in self._texts[start]]))
+        return tensor.pin_memory() if self._pinned else tensor
+
+    def _fill(self, load: Callable[[NDArray[np.int64]], NDArray[Any]], indices: NDArray[np.int64], start: int) -> None:
         array = load(indices)
-        if len(array) == self._n_samples and not self._pinned:
+        if np.issubdtype(array.dtype, np.integer):
+            self._texts[start] = array
+        elif len(array) == self._n_samples and not self._pinned:
             self._tensor = _channels_last(array)  # nothing to be put together
         else:
             self._place(array, start)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.core.backbones import BackboneSpec, build_backbone
 from pipelines.core.errors import ConfigurationError
+from pipelines.core.text_backbone import TransformersSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,7 +45,7 @@ def seeded_layers(seed: int, device: str) -> Iterator[None]:
         yield
 
 
-def build_with_drop_path(spec: BackboneSpec, drop_path: float) -> nn.Module:
+def build_with_drop_path(spec: BackboneSpec | TransformersSpec, drop_path: float) -> nn.Module:
     """Builds the architecture with stochastic depth (Huang et al. 2016, https://arxiv.org/abs/1603.09382), its tensors' names unchanged.
 
     Args:
@@ -56,6 +57,8 @@ def build_with_drop_path(spec: BackboneSpec, drop_path: float) -> nn.Module:
     """
     if drop_path == 0:
         return build_backbone(spec)
+    if isinstance(spec, TransformersSpec):
+        raise _no_drop_path(spec, drop_path)
     try:
         network = build_backbone(spec.model_copy(update={"model_args": spec.model_args | {"drop_path_rate": drop_path}}))
     except ConfigurationError as error:
@@ -67,7 +70,7 @@ def build_with_drop_path(spec: BackboneSpec, drop_path: float) -> nn.Module:
     return network
 
 
-def _no_drop_path(spec: BackboneSpec, drop_path: float) -> ConfigurationError:
+def _no_drop_path(spec: BackboneSpec | TransformersSpec, drop_path: float) -> ConfigurationError:
     return ConfigurationError(
         got=f"method.drop_path {drop_path:g} for {spec.name}, an architecture without stochastic depth.",
         allowed="0, or an architecture that has it: ResNet, EfficientNet, MobileNet, ConvNeXt, ViT.",

@@ -16,6 +16,7 @@ from pydantic import JsonValue
 
 from pipelines.config import ProjectConfig, Recipe
 from pipelines.core.bundle import canonical_json
+from pipelines.core.modalities.text import TextPreprocess
 from pipelines.core.preprocess import ImagePreprocess
 from pipelines.progress import Progress
 from pipelines.training.curve import Epoch
@@ -62,7 +63,7 @@ class TrainingPlan:
     train: BatchSource
     validation: BatchSource
     flips: tuple[Literal["horizontal", "vertical"], ...]
-    preprocess: ImagePreprocess | None
+    preprocess: ImagePreprocess | TextPreprocess | None
     config: ProjectConfig
     runtime: Runtime
     checkpoints: Path

@@ -2,42 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
 from pipelines.config import ProjectConfig
 from pipelines.dataset import SPLITS
-from pipelines.label_rows import ProblemKind
+from pipelines.modalities.inspection import INPUTS
+from pipelines.validate.check import Check
+from pipelines.validate.input_checks import ROWS_USABLE, input_checks
 
-if TYPE_CHECKING:
-    from great_expectations.expectations.expectation import Expectation
-
-# Outside of these a file is probably an icon, or a scan that nobody meant to train on. Resizing copes, so it is a warning only.
-SMALLEST_SIDE_PX, LARGEST_SIDE_PX = 8, 10_000
 # The column that names a bad row of each table to the reader.
 PLACE_COLUMN = {"samples": "path", "classes": "label", "notes": "where"}
-
-
-@dataclass(frozen=True)
-class Check:
-    """One expectation.
-
-    Attributes:
-        name: Of the check, in the report.
-        table: One of the names that `manifest_tables` gives.
-        expected: What should hold, as a sentence.
-        expectation: Great Expectations' own; its severity decides whether a failure refuses the data.
-        describe: Says of an unexpected value what is wrong with it.
-        problem_kind: The manifest's problems that say it better, if there are any.
-    """
-
-    name: str
-    table: Literal["samples", "classes", "notes"]
-    expected: str
-    expectation: Expectation
-    describe: Callable[[object], str] = str
-    problem_kind: ProblemKind | None = None
 
 
 def build_checks(config: ProjectConfig) -> list[Check]:
@@ -49,7 +21,7 @@ def _sample_checks(config: ProjectConfig) -> list[Check]:
     import great_expectations.expectations as gxe
 
     # An empty table passes every expectation on its columns, so its rows are counted first.
-    min_rows = 2 * config.data.min_samples_per_class
+    min_rows, noun = 2 * config.data.min_samples_per_class, INPUTS[config.task].noun
     return [
         Check(
             "enough_rows",
@@ -57,14 +29,14 @@ def _sample_checks(config: ProjectConfig) -> list[Check]:
             f"the labels table has at least {min_rows} rows",
             gxe.ExpectTableRowCountToBeBetween(min_value=min_rows),
         ),
-        Check("rows_usable", "samples", "every row names a readable image of its own", gxe.ExpectColumnValuesToBeNull(column="problem")),
+        Check("rows_usable", "samples", ROWS_USABLE[config.task], gxe.ExpectColumnValuesToBeNull(column="problem")),
         _known_labels(config),
         Check(
             "labels_agree",
             "samples",
-            "no picture is listed under two labels",
+            f"no {noun} is listed under two labels",
             gxe.ExpectColumnValuesToBeBetween(column="labels_per_picture", min_value=1, max_value=1),
-            lambda value: f"the same picture has {value:g} labels",
+            lambda value: f"the same {noun} has {value:g} labels",
             "twin",
         ),
         Check(
@@ -141,11 +113,7 @@ def _warnings(config: ProjectConfig) -> list[Check]:
     import great_expectations.expectations as gxe
 
     max_copies = config.data.max_duplicate_frac
-    sizes = f"{SMALLEST_SIDE_PX} to {LARGEST_SIDE_PX:,} px"
-    bounds = {"min_value": SMALLEST_SIDE_PX, "max_value": LARGEST_SIDE_PX}
     unique = gxe.ExpectColumnValuesToBeUnique(column="id", mostly=1 - max_copies, severity="warning")
-    width = gxe.ExpectColumnValuesToBeBetween(column="width_px", severity="warning", **bounds)
-    height = gxe.ExpectColumnValuesToBeBetween(column="height_px", severity="warning", **bounds)
     unused = gxe.ExpectColumnValuesToBeNull(column="note", severity="warning")
     return [
         Check(
@@ -155,7 +123,6 @@ def _warnings(config: ProjectConfig) -> list[Check]:
             unique,
             lambda _: "has the bytes of another",
         ),
-        Check("width", "samples", f"images are {sizes} wide", width, lambda value: f"is {value:g} px wide"),
-        Check("height", "samples", f"images are {sizes} high", height, lambda value: f"is {value:g} px high"),
+        *input_checks(config.task),
         Check("columns_known", "notes", "every column of the labels table is used", unused),
     ]

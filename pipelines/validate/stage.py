@@ -13,7 +13,8 @@ from pipelines.core.bundle import canonical_json
 from pipelines.core.errors import DataError, Finding, RegraftError
 from pipelines.label_rows import Problem
 from pipelines.manifest import read_problems
-from pipelines.validate.checks import PLACE_COLUMN, Check, build_checks
+from pipelines.validate.check import Check
+from pipelines.validate.checks import PLACE_COLUMN, build_checks
 from pipelines.validate.data_docs import render_data_docs
 from pipelines.validate.report import DATA_DOCS, REPORT, CheckResult, UnexpectedItem, ValidationReport, read_report
 from pipelines.validate.tables import manifest_tables

@@ -9,10 +9,16 @@ import pandas as pd
 
 from pipelines.core.label_sets import LabelsPerSample, members_of
 from pipelines.label_rows import Problem, ProblemKind
-from pipelines.manifest import IMAGES, SAMPLES, read_problems
+from pipelines.manifest import SAMPLES, read_problems
+from pipelines.modalities.inspection import read_inputs
 
 _UNUSABLE: tuple[ProblemKind, ...] = ("row", "file")
-_SIZES = ("width_px", "height_px")
+# Numbers among the columns of the inputs.
+_SIZES = ("width_px", "height_px", "n_characters")
+
+_IN_WORDS = ("damage", "personal")
+# A text in a script of so few others was hardly meant to be there, or there are too few of them to learn from.
+_RARE_SCRIPT_FRAC = 0.05
 
 
 def manifest_tables(manifest: Path, labels: Sequence[str], labels_per_sample: LabelsPerSample = "one") -> dict[str, pd.DataFrame]:
@@ -24,7 +30,8 @@ def manifest_tables(manifest: Path, labels: Sequence[str], labels_per_sample: La
         labels_per_sample: Likewise.
 
     Returns:
-        `samples`: a row for each sample and for each row of the labels table that makes none: path, label, split, id, width_px, height_px,
+        `samples`: a row for each sample and for each row of the labels table that makes none: path, label, split, id, width_px and
+        height_px (of texts n_characters, script, rare_script, damage, personal),
         labels_per_picture (different labels, or sets of them, under which the same picture is listed), wrong_label (the label where it is
         none of the conf file's, or no set of them; None: it is), problem (None: usable).
         `classes`: label, n_samples, n_without (usable samples that do not have it); a row for each label of the conf file.
@@ -49,14 +56,27 @@ def _classes(texts: pd.Series[str], labels: Sequence[str], labels_per_sample: La
 
 def _samples(manifest: Path, problems: Sequence[Problem]) -> pd.DataFrame:
     samples = pd.read_csv(manifest / SAMPLES, dtype=str, keep_default_na=False)
-    images = pd.read_csv(manifest / IMAGES, dtype=str, keep_default_na=False).drop(columns=["id", "mode"])
-    table = samples.merge(images, on="path", how="left", validate="one_to_one")
-    table["labels_per_picture"] = table.groupby("pixel_digest")["label"].transform("nunique")
+    listed, inputs = read_inputs(manifest)
+    table = samples.merge(inputs.drop(columns=["id", "mode"], errors="ignore"), on="path", how="left", validate="one_to_one")
+    table["labels_per_picture"] = table.groupby(listed.digest)["label"].transform("nunique")
+    # What a column says in words is wrong with a text; nothing where it says nothing.
+    if "script" in table:
+        table["rare_script"] = _rare_scripts(table["script"])
+    for column in _IN_WORDS:
+        if column in table:
+            table[column] = table[column].where(table[column] != "")
     wrong = [problem.where for problem in problems if problem.kind == "label"]
     table["wrong_label"] = table["label"].where(table["path"].isin(wrong))
     unusable = _problem_by_place(problems)
     table = table.merge(unusable, on="path", how="outer", sort=False)
-    return table.astype(dict.fromkeys(_SIZES, float), errors="ignore")
+    return table.astype({name: float for name in _SIZES if name in table}, errors="ignore")
+
+
+def _rare_scripts(scripts: pd.Series[str]) -> pd.Series[str]:
+    """The scripts that few texts are in, and nothing for the others; numbers and signs have none."""
+    written = scripts[scripts != ""]
+    shares = written.value_counts(normalize=True)
+    return scripts.where(scripts.map(shares) < _RARE_SCRIPT_FRAC)
 
 
 def _problem_by_place(problems: Sequence[Problem]) -> pd.DataFrame:

@@ -107,14 +107,14 @@ def _counts(values: list[str]) -> dict[str, int]:
 
 
 def _labels_by_content(repo: Repo, tracked: TrackedDirectory, labels_table: str) -> dict[str, str]:
-    from pipelines.labels_table import read_labels_table
+    from pipelines.labels_table import held_by, read_labels_table
 
     tree = fetch_listing(repo, tracked.hash_info)
     contents = {"/".join(key): str(info.value) for key, _, info in tree}
     with tempfile.TemporaryDirectory(prefix="regraft-labels-") as folder:
         table = Path(folder) / PurePosixPath(labels_table).name  # its suffix says how it is read
         _copy_file(repo, tracked, contents, labels_table, table)
-        rows = read_labels_table(table).rows
+        rows = read_labels_table(table, holds=held_by(table)).rows
     labels: dict[str, set[str]] = {}
     for row in rows:
         # A row without a file is no sample yet, but a change of it is one of the dataset.

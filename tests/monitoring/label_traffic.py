@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from monitoring.reference import Reference
 from monitoring.window import Window
 from pipelines.core.label_sets import set_texts
+from pipelines.core.signals import IMAGE_STATISTICS
 
 BUNDLE = "5e75000000005e75"
 LABELS = ("cat", "dog", "owl")
@@ -69,4 +70,5 @@ def draw_reference(seed: int, n: int = 400) -> Reference:
         true_indices=truth.astype(np.int64),
         domains=frozenset({"default"}),
         thresholds=THRESHOLDS,
+        named_statistics=IMAGE_STATISTICS,
     )

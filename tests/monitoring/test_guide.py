@@ -45,4 +45,4 @@ def test_the_numbers_in_its_text() -> None:
     assert f"half a week's worth: {first:.4f} at one false alarm a year" in text
     minutes = SMALLEST_LEVEL / INPUT_SHARE * YEAR.total_seconds() / 60
     assert f"at one false alarm a year that is every {minutes:.0f} minutes" in text
-    assert f"it is {n_requests_needed(0.01, 500)} at a level of 0.01 and {n_requests_needed(2e-5, 500)} at 0.00002" in text
+    assert f"it is {n_requests_needed(0.01, 500, 6)} at a level of 0.01 and {n_requests_needed(2e-5, 500, 6)} at 0.00002" in text

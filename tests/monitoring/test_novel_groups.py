@@ -12,6 +12,7 @@ from monitoring.novel_groups import N_SHIFTED, describe_novelty
 from monitoring.report_header import header_html
 from monitoring.signals.run import Strictness
 from pipelines.config import MonitorSection
+from pipelines.excerpts import Excerpt
 
 STRICT = Strictness(0.01, 0)
 
@@ -69,17 +70,21 @@ def test_few_requests_and_constants_have_no_group(digits: DigitsTraffic) -> None
     assert novelty.groups == ()
 
 
-def test_pictures_are_shown_and_names_escaped(digits: DigitsTraffic) -> None:
+def test_excerpts_are_shown_and_everything_of_clients_is_escaped(digits: DigitsTraffic) -> None:
     window, reference = digits.draw(0, 150, change=inverted)
     window = replace(window, raw_names=tuple("a" * 64 if place % 2 else None for place in range(150)), domains=('"><script>x',) * 150)
     verdict = judge_window(window, reference, MonitorSection(), Allowance(0.01, 0.0))
     assert verdict.novelty is not None
-    page = header_html(verdict, {"a" * 64: "data:image/png;base64,AAAA"})
+    page = header_html(verdict, {"a" * 64: Excerpt(picture="data:image/png;base64,AAAA")})
     n_kept = sum(request.raw_sha256 is not None for request in verdict.novelty.most_shifted)
     assert n_kept > 0
     assert page.count('<img src="data:image/png;base64,AAAA"') >= n_kept
     assert "<script>" not in page
     assert "<img" not in header_html(verdict)
+    texts = header_html(verdict, {"a" * 64: Excerpt(text="<script>alert(1)</script> \u202egnirts")})
+    assert texts.count("<bdi>&lt;script&gt;alert(1)&lt;/script&gt; \u202egnirts</bdi>") >= n_kept
+    assert "<script>" not in texts
+    assert "<img" not in texts
 
 
 @pytest.mark.parametrize("change", [None, inverted])

@@ -12,7 +12,10 @@ from monitoring.reference import Reference
 from pipelines.core.backbones import BackboneSpec
 from pipelines.core.bundle import BundleManifest, seal
 from pipelines.core.errors import IntegrityError
+from pipelines.core.modalities.text import TEXT_STATISTICS, TextPreprocess
 from pipelines.core.preprocess import ImagePreprocess
+from pipelines.core.signals import IMAGE_STATISTICS
+from pipelines.core.text_backbone import TransformersSpec
 
 LABELS = ("cat", "dog", "fox")
 
@@ -50,6 +53,24 @@ def test_what_was_sealed_is_loaded(tmp_path: Path) -> None:
     np.testing.assert_array_equal(reference.correct, written["correct"] == 1)
     assert reference.embeddings.dtype == np.float64
     assert reference.domains == {"a", "b"}
+
+
+def test_the_statistics_have_the_names_of_the_modality(tmp_path: Path) -> None:
+    sealed(tmp_path / "images", arrays())
+    assert Reference.load(tmp_path / "images").statistic_names == IMAGE_STATISTICS
+    text: dict[str, Any] = {
+        "task": "text",
+        "backbone": TransformersSpec(name="bert", config={"model_type": "bert"}, pooling="mean", origin="test", weights_sha256=None),
+        "preprocess": TextPreprocess(tokenizer_sha256="0" * 64, max_tokens=16),
+    }
+    columns = np.zeros((12, len(TEXT_STATISTICS)), np.float32)
+    sealed(tmp_path / "texts", arrays() | {"statistics": columns}, **text)
+    assert Reference.load(tmp_path / "texts").statistic_names == TEXT_STATISTICS
+
+
+def test_columns_beyond_the_named_statistics_have_names(tmp_path: Path) -> None:
+    sealed(tmp_path / "bundle", arrays() | {"statistics": np.zeros((12, 8), np.float32)})
+    assert Reference.load(tmp_path / "bundle").statistic_names[5:] == ("log2_aspect", "statistic_6", "statistic_7")
 
 
 @pytest.mark.parametrize("lineage", [None, {}, {"train_domains": {}}, {"train_domains": None}])

@@ -22,7 +22,7 @@ def test_class_folders_are_read_to_any_depth(tmp_path: Path) -> None:
         SourceSample("ant/deep er/ä.jpg", "ant"),
         SourceSample("bee/b.png", "bee"),
     )
-    assert [image.extension for image in source.images] == [".png", ".jpg", ".png"]
+    assert [image.extension for image in source.inputs] == [".png", ".jpg", ".png"]
     assert (source.classes, source.split_folders, source.ignored, source.findings) == (("ant", "bee"), (), (), ())
 
 

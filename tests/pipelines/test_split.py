@@ -17,7 +17,8 @@ from pipelines.answers import TestAnswers
 from pipelines.config import SplitSection
 from pipelines.core.errors import DataError
 from pipelines.dataset import SAMPLE_COLUMNS, read_samples
-from pipelines.manifest import IMAGE_COLUMNS, build_manifest
+from pipelines.manifest import build_manifest
+from pipelines.modalities.inspection import INPUTS
 from pipelines.split import assign_splits, split_of, unit_hash
 from tests.pipelines.planted import add_line, project, project_of_sets, write_dataset
 
@@ -32,7 +33,7 @@ def manifest_of(folder: Path, rows: list[Row]) -> Path:
     samples = [(f"id{path}", path, label, group or f"id{path}", "default", "", split) for path, label, group, _, split in rows]
     images = [(f"id{path}", path, 8, 8, "L", 100, pixels) for path, _, _, pixels, _ in rows]
     pd.DataFrame(samples, columns=list(SAMPLE_COLUMNS)).to_csv(folder / "samples.csv", index=False)
-    pd.DataFrame(images, columns=list(IMAGE_COLUMNS)).to_csv(folder / "images.csv", index=False)
+    pd.DataFrame(images, columns=["id", "path", *INPUTS["image"].columns]).to_csv(folder / "images.csv", index=False)
     return folder
 
 

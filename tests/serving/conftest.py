@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,32 +44,53 @@ def make_bundle(
     thresholds: tuple[float, ...] | None = None,
 ) -> str:
     """Seals a bundle of an untrained network in `folder`; returns its id."""
-    import safetensors.numpy
-    import safetensors.torch
-    import torch
-
-    from pipelines.core.backbones import BackboneSpec, build_backbone
-    from pipelines.core.heads import build_head
-    from pipelines.core.signals import random_projection
+    from pipelines.core.backbones import BackboneSpec
 
     spec = BackboneSpec(name="test_resnet", in_channels=3, origin="untrained", weights_sha256=None)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        backbone = build_backbone(spec)
-        head = build_head(backbone.num_features, len(labels))
-    folder.mkdir(parents=True)
-    tensors = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
-    tensors |= {f"head.{name}": value * 4 for name, value in head.state_dict().items()}
-    safetensors.torch.save_file(tensors, folder / "weights.safetensors")
-    projection = random_projection(backbone.num_features, 4, seed)
-    safetensors.numpy.save_file({"projection": projection}, folder / "projection.safetensors")
-    safetensors.numpy.save_file({"embeddings": np.zeros((1, 4), np.float32)}, folder / "reference.safetensors")
-    (folder / "lineage.json").write_text(json.dumps({"seed": seed}))
-    (folder / "card.md").write_text("An untrained network for tests.\n")
     preprocess = ImagePreprocess(color="RGB", height_px=32, width_px=32, fit=fit, mean=(0.5,) * 3, std=(0.5,) * 3, max_pixels=4_000_000)
-    manifest = BundleManifest(
+    manifest = _manifest("image", spec, preprocess, labels, thresholds)
+    return _sealed(folder, manifest, [png(1000 + index) for index in range(n_goldens)], seed)
+
+
+WORDS = (
+    *("a", "and", "bad", "boring", "charger", "cheap", "dull", "fast", "fine", "good", "great", "it", "loud"),
+    *("noise", "plot", "read", "screen", "slow", "sound", "story", "the", "this", "weak"),
+)
+
+
+def make_text_bundle(folder: Path, seed: int = 0, labels: tuple[str, ...] = ("bad", "good")) -> str:
+    """Seals a bundle of a tiny untrained BERT with a tokeniser of a few words; returns its id."""
+    from pipelines.core.modalities.text import TOKENIZER_FILE, TextPreprocess
+    from pipelines.core.text_backbone import TransformersSpec
+
+    tokenizer = json.dumps(word_tokenizer()).encode()
+    (folder / TOKENIZER_FILE).parent.mkdir(parents=True, exist_ok=True)
+    (folder / TOKENIZER_FILE).write_bytes(tokenizer)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 64}
+    config = {"vocab_size": 4 + len(WORDS), "initializer_range": 0.6, **sizes}
+    spec = TransformersSpec(name="bert", config=config, pooling="mean", origin="untrained", weights_sha256=None)
+    preprocess = TextPreprocess(tokenizer_sha256=hashlib.sha256(tokenizer).hexdigest(), max_tokens=32, max_characters=150_000)
+    manifest = _manifest("text", spec, preprocess, labels, None)
+    return _sealed(folder, manifest, [text.encode() for text in ("this story is great", "Noise! a weak, cheap charger", "dull")], seed)
+
+
+def word_tokenizer() -> dict[str, object]:
+    """In the format of the library tokenizers: lower case, words and signs apart, [CLS] before and [SEP] behind."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    vocabulary = {word: place for place, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    content: dict[str, object] = json.loads(tokenizer.to_str())
+    return content
+
+
+def _manifest(task: str, spec: Any, preprocess: Any, labels: tuple[str, ...], thresholds: tuple[float, ...] | None) -> BundleManifest:
+    return BundleManifest(
         project="test-animals",
-        task="image",
+        task=task,
         labels=labels,
         labels_per_sample="one" if thresholds is None else "many",
         thresholds=thresholds,
@@ -77,22 +99,47 @@ def make_bundle(
         temperature=1.0,
         files={},
     )
-    _write_goldens(folder, manifest, n_goldens)
+
+
+def _sealed(folder: Path, manifest: BundleManifest, goldens: list[bytes], seed: int) -> str:
+    """Writes the files of a bundle around an untrained network."""
+    import safetensors.numpy
+    import safetensors.torch
+    import torch
+
+    from pipelines.core.backbones import build_backbone
+    from pipelines.core.heads import build_head
+    from pipelines.core.signals import random_projection
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        backbone = build_backbone(manifest.backbone)
+        n_features = getattr(backbone, "num_features", None) or backbone.model.config.hidden_size
+        head = build_head(n_features, len(manifest.labels))
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
+    tensors |= {f"head.{name}": value * 4 for name, value in head.state_dict().items()}
+    safetensors.torch.save_file(tensors, folder / "weights.safetensors")
+    projection = random_projection(n_features, 4, seed)
+    safetensors.numpy.save_file({"projection": projection}, folder / "projection.safetensors")
+    safetensors.numpy.save_file({"embeddings": np.zeros((1, 4), np.float32)}, folder / "reference.safetensors")
+    (folder / "lineage.json").write_text(json.dumps({"seed": seed}))
+    (folder / "card.md").write_text("An untrained network for tests.\n")
+    _write_goldens(folder, manifest, goldens)
     return seal(folder, manifest)
 
 
-def _write_goldens(folder: Path, manifest: BundleManifest, n_goldens: int) -> None:
+def _write_goldens(folder: Path, manifest: BundleManifest, inputs: list[bytes]) -> None:
     from pipelines.core.predict import Predictor
 
-    images = [png(1000 + index) for index in range(n_goldens)]
     (folder / "goldens").mkdir()
     (folder / "goldens.json").write_text("[]")
     seal(folder, manifest)
-    answers = Predictor.load(folder, verify=False).predict(images)
+    answers = Predictor.load(folder, verify=False).predict(inputs)
     goldens = []
-    for image, label, row in zip(images, answers.labels, answers.probabilities.tolist(), strict=True):
-        name = f"{hashlib.sha256(image).hexdigest()[:16]}.bin"
-        (folder / "goldens" / name).write_bytes(image)
+    for data, label, row in zip(inputs, answers.labels, answers.probabilities.tolist(), strict=True):
+        name = f"{hashlib.sha256(data).hexdigest()[:16]}.bin"
+        (folder / "goldens" / name).write_bytes(data)
         goldens.append({"file": name, "label": label, "probabilities": row})
     (folder / "goldens.json").write_text(json.dumps(goldens))
 
@@ -123,6 +170,21 @@ def bundle_of_sets(tmp_path_factory: pytest.TempPathFactory) -> TestBundle:
     """Any number of labels a sample; thresholds that give the images of these tests different sets."""
     folder = tmp_path_factory.mktemp("bundles") / "sets"
     return TestBundle(make_bundle(folder, seed=0, thresholds=(0.55, 0.45, 0.5)), folder)
+
+
+@pytest.fixture(scope="session")
+def text_bundle(tmp_path_factory: pytest.TempPathFactory) -> TestBundle:
+    """Takes texts; answers good or bad."""
+    folder = tmp_path_factory.mktemp("bundles") / "text"
+    return TestBundle(make_text_bundle(folder), folder)
+
+
+@pytest.fixture(scope="session")
+def built_text(text_bundle: TestBundle, tmp_path_factory: pytest.TempPathFactory) -> object:
+    """A Bento with `text_bundle` inside."""
+    from serving.build import build_bento
+
+    return build_bento(text_bundle.path, "test-reviews", tmp_path_factory.mktemp("bentoml-text"))
 
 
 @pytest.fixture(scope="session")
@@ -190,4 +252,4 @@ def small_images() -> list[bytes]:
 @pytest.fixture
 def helpers() -> dict[str, Callable[..., object]]:
     """The functions of this file, which test files cannot import."""
-    return {"png": png, "encoded": encoded, "wait_until": wait_until, "make_bundle": make_bundle}
+    return {"png": png, "encoded": encoded, "wait_until": wait_until, "make_bundle": make_bundle, "make_text_bundle": make_text_bundle}

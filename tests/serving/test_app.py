@@ -45,7 +45,7 @@ def module_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def endpoint(bundle: Any, module_log: Path) -> Any:
     from serving.settings import EndpointSettings
 
-    one = Endpoint(EndpointSettings(log_dir=module_log, max_request_mb=1, max_images_per_request=4, max_request_megapixels=5), bundle.path)
+    one = Endpoint(EndpointSettings(log_dir=module_log, max_request_mb=1, max_inputs_per_request=4, max_request_megapixels=5), bundle.path)
     one.start()
     while one.slot.current is None:
         time.sleep(0.01)

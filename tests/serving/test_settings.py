@@ -24,7 +24,7 @@ def test_to_the_environment_and_back(frac: float, size: float, n: int, pointer: 
     settings = EndpointSettings(
         sample_raw_frac=frac,
         max_request_mb=size,
-        max_images_per_request=n,
+        max_inputs_per_request=n,
         pointer=pointer,
         log_dir=Path("/srv/log"),
         raw_dir=Path("/srv/raw"),
@@ -48,6 +48,12 @@ def test_all_wrong_ones_are_named_together() -> None:
     assert "(got 'many')" in str(caught.value)
 
 
+def test_a_limit_under_its_old_name_is_refused_and_not_left_alone() -> None:
+    with pytest.raises(ConfigurationError, match=r"REGRAFT_MAX_IMAGES_PER_REQUEST.*Allowed: REGRAFT_MAX_INPUTS_PER_REQUEST"):
+        settings_from_environment({"REGRAFT_MAX_IMAGES_PER_REQUEST": "4"})
+    assert settings_from_environment({"REGRAFT_MAX_IMAGES_PER_REQUEST": ""}) == EndpointSettings()
+
+
 def test_sampling_needs_a_folder() -> None:
     with pytest.raises(ConfigurationError, match="sample_raw_frac is above 0 and raw_dir is not set"):
         settings_from_environment({"REGRAFT_SAMPLE_RAW_FRAC": "0.5"})
@@ -66,7 +72,7 @@ def _limits(model: type[BaseModel], name: str) -> dict[str, float]:
 def test_what_the_conf_file_allows_also_serves(tmp_path: Path) -> None:
     """The two models state their limits apart; a value that passes `regraft check` must not fail when the endpoint starts."""
     both = sorted(set(ServingSection.model_fields) & set(EndpointSettings.model_fields))
-    assert both == ["max_images_per_request", "max_request_mb", "sample_raw_frac", "timeout_seconds"]
+    assert both == ["max_inputs_per_request", "max_request_mb", "sample_raw_frac", "timeout_seconds"]
     for name in both:
         section, settings = _limits(ServingSection, name), _limits(EndpointSettings, name)
         assert "le" in section, name

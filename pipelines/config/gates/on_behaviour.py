@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from pipelines.config.gates.on_answers import Level, MinN
 from pipelines.config.section import Fraction, Section
 
-Corruption = Literal["blur", "noise", "brightness", "jpeg"]
+Corruption = Literal["blur", "noise", "brightness", "jpeg", "typos", "deletions", "case", "spaces"]
 
 
 class NegativeTransferGate(Section):
@@ -34,7 +34,7 @@ class RobustnessGate(Section):
     """Accuracy is kept on altered test samples.
 
     Attributes:
-        corruptions: What is done to each test sample, one after the other.
+        corruptions: What is done to each test sample, one after the other: the first four to images, the others to texts.
         severity: From 1, hardly seen, to 5.
         max_loss: Accuracy that each corruption may cost, in [0, 1], shown with confidence on the same samples.
         level: Of each one-sided test.

@@ -229,6 +229,24 @@ def test_whoever_forced_it_is_named(run: SmallRun) -> None:
     assert "conditions hold" not in text.split("forced it")[0]
 
 
+def test_mistakes_on_texts_are_shown_word_by_word_and_escaped(run: SmallRun, tmp_path: Path) -> None:
+    from flows.learning_report import LearningReport
+
+    words = [["<script>alert(1)</script>", 1.0], ["is", 0.0], ["\u202egreat", 0.5]]
+    row = {"path": "labels.csv#1", "domain": "books", "label": "good", "predicted": "bad", "confidence": 0.9, "explained": "bad"}
+    shown = [{**row, "words": words, "is_whole": False}, {**row, "words": [["fine", 1.0]], "is_whole": True}]
+    (tmp_path / "mistakes.json").write_text(json.dumps({"n": 60, "n_wrong": 2, "saliency": "erasure", "shown": shown}))
+    folders = ReportFolders(evaluate=run.outputs["evaluate"].path, mistakes=tmp_path)
+    published = publish_run(run.stages.workspace, record_of(run, run="texts"), LearningReport(), folders=folders)
+    text = Path(published.reports["run"]).read_text(encoding="utf-8")
+    assert '0.70)">&lt;script&gt;alert(1)&lt;/script&gt;</mark> is <mark' in text
+    assert '0.35)">\u202egreat</mark> …</bdi>' in text
+    assert "fine</mark> </bdi>" in text
+    assert "when the word alone is left out" in text
+    assert "<script>" not in text
+    assert "data:image/png" not in text.split("The most confident mistakes")[1].split("</section>")[0]
+
+
 def test_the_pictures_of_a_page_are_those_of_the_stage(run: SmallRun) -> None:
     _, _, text = reported(run, record_of(run, run="pictures"))
     folder = run.stages.mistakes(run.bundle, run.outputs["split"], run.outputs["evaluate"]).path

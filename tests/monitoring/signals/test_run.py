@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from benchmarks.digits_traffic import DigitsTraffic, shifted_right
 from monitoring.signals.result import SignalResult
-from monitoring.signals.run import Strictness, run_signals, statistic_names
+from monitoring.signals.run import Strictness, run_signals
 from pipelines.core.signals import IMAGE_STATISTICS
 
 STRICT = Strictness(level=0.03, seed=0)
@@ -55,10 +55,6 @@ def test_a_shift_that_the_embedding_sees(digits: DigitsTraffic) -> None:
     signals = {signal.name: signal for signal in run_signals(*digits.draw(3, 150, change=shifted_right), STRICT)}
     assert signals["embedding"].drifted
     assert not signals["log2_pixels"].drifted
-
-
-def test_columns_beyond_the_known_statistics_have_names() -> None:
-    assert statistic_names(8)[5:] == ("log2_aspect", "statistic_6", "statistic_7")
 
 
 def test_a_result_cannot_hold_a_p_value_of_zero() -> None:

@@ -156,7 +156,7 @@ def predictor(given: Material, network: torch.nn.Sequential) -> Predictor:
         files={},
     )
     projection = np.zeros((network[1].in_features, 1), np.float32)
-    return Predictor(manifest, "0" * 64, network_tensors(network), projection)
+    return Predictor(manifest, "0" * 64, network_tensors(network), projection, given.selected.modality)
 
 
 def assert_it_answers_alike(given: Material, network: torch.nn.Sequential) -> None:

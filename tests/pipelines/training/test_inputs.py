@@ -41,7 +41,7 @@ def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(module, "_CACHE_BYTES", 3 * 32 * 32 * 3)
     inputs = photos(tmp_path, range(8))
     assert np.array_equal(inputs.batch(range(8)), preprocess([photo(seed) for seed in range(8)], COLOUR))
-    assert len(inputs._kept._pixels) == 3
+    assert len(inputs._kept._arrays) == 3
 
 
 def test_a_file_that_changed_is_refused(tmp_path: Path) -> None:

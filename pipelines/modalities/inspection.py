@@ -1,0 +1,70 @@
+"""What the stage `manifest` finds out of each sample, by task, and the table that it writes of it.
+
+task    table        copies share      in messages
+image   images.csv   pixel_digest      picture
+text    texts.csv    text_digest       text
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipelines.image_files import ImageFile, Unusable, inspect_images, normal_path
+from pipelines.labels_table import LabelRow
+from pipelines.modalities.text_inputs import TextInput, inspect_text
+from pipelines.text_rows import text_bytes
+
+InputFile = ImageFile | TextInput
+
+
+@dataclass(frozen=True)
+class InputsTable:
+    """How a task's inputs are listed.
+
+    Attributes:
+        file: Name of the table, beside samples.csv.
+        columns: Of the table, after id and path.
+        digest: The one that copies in other bytes share.
+        key: What stands before the digest in the key that a sample's split is a hash of.
+        noun: What an input is called in messages.
+    """
+
+    file: str
+    columns: tuple[str, ...]
+    digest: str
+    key: str
+    noun: str
+
+
+INPUTS: Mapping[str, InputsTable] = {
+    "image": InputsTable("images.csv", ("width_px", "height_px", "mode", "n_bytes", "pixel_digest"), "pixel_digest", "pixels:", "picture"),
+    "text": InputsTable("texts.csv", tuple(field.name for field in fields(TextInput))[1:], "text_digest", "text:", "text"),
+}
+
+
+def inspect_inputs(task: str, data_dir: Path, rows: Sequence[LabelRow]) -> list[InputFile | Unusable]:
+    """Looks into the sample of each row, once."""
+    if task == "text":
+        return [inspect_text(text_bytes(row.text)) for row in rows]
+    return list(inspect_images(data_dir, [normal_path(row.path) for row in rows]))
+
+
+def content_digest(file: InputFile) -> str:
+    """What copies of an input in other bytes share."""
+    return file.text_digest if isinstance(file, TextInput) else file.pixel_digest
+
+
+def read_inputs(manifest: Path) -> tuple[InputsTable, pd.DataFrame]:
+    """The table of a manifest's inputs, every cell as text, with what it is."""
+    described = next(table for table in INPUTS.values() if (manifest / table.file).is_file())
+    return described, pd.read_csv(manifest / described.file, dtype=str, keep_default_na=False)
+
+
+def as_row(file: InputFile, path: str, table: InputsTable) -> dict[str, Any]:
+    """A row of the table."""
+    return {"id": file.id, "path": path, **{column: getattr(file, column) for column in table.columns}}

@@ -1,0 +1,58 @@
+"""What is expected of the inputs themselves, by task. All of it warns and refuses nothing: training copes, people should know.
+
+What is said of a text never repeats the text: a report is read by more people than the data are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from pipelines.validate.check import Check
+
+# Outside of these a file is probably an icon, or a scan that nobody meant to train on.
+SMALLEST_SIDE_PX, LARGEST_SIDE_PX = 8, 10_000
+# Shorter ones are no sentence, longer ones a document of which a network sees the beginning.
+SHORTEST_CHARACTERS, LONGEST_CHARACTERS = 3, 20_000
+
+ROWS_USABLE: Mapping[str, str] = {
+    "image": "every row names a readable image of its own",
+    "text": "every row holds a text that can be read",
+}
+
+
+def input_checks(task: str) -> list[Check]:
+    """The checks of a task's inputs."""
+    return _CHECKS[task]()
+
+
+def _image_checks() -> list[Check]:
+    import great_expectations.expectations as gxe
+
+    sizes = f"{SMALLEST_SIDE_PX} to {LARGEST_SIDE_PX:,} px"
+    bounds = {"min_value": SMALLEST_SIDE_PX, "max_value": LARGEST_SIDE_PX}
+    width = gxe.ExpectColumnValuesToBeBetween(column="width_px", severity="warning", **bounds)
+    height = gxe.ExpectColumnValuesToBeBetween(column="height_px", severity="warning", **bounds)
+    return [
+        Check("width", "samples", f"images are {sizes} wide", width, lambda value: f"is {value:g} px wide"),
+        Check("height", "samples", f"images are {sizes} high", height, lambda value: f"is {value:g} px high"),
+    ]
+
+
+def _text_checks() -> list[Check]:
+    import great_expectations.expectations as gxe
+
+    bounds = {"min_value": SHORTEST_CHARACTERS, "max_value": LONGEST_CHARACTERS}
+    length = gxe.ExpectColumnValuesToBeBetween(column="n_characters", severity="warning", **bounds)
+    script, damage, personal = (
+        gxe.ExpectColumnValuesToBeNull(column=column, severity="warning") for column in ("rare_script", "damage", "personal")
+    )
+    sizes = f"texts have {SHORTEST_CHARACTERS} to {LONGEST_CHARACTERS:,} characters"
+    return [
+        Check("length", "samples", sizes, length, lambda value: f"has {value:g} characters"),
+        Check("script", "samples", "texts are in a script of many", script, lambda value: f"is in the script {value}, as few others are"),
+        Check("encoding", "samples", "no text was decoded wrongly", damage),
+        Check("personal_data", "samples", "no text seems to hold personal data", personal, lambda value: f"seems to hold {value}"),
+    ]
+
+
+_CHECKS: Mapping[str, Callable[[], list[Check]]] = {"image": _image_checks, "text": _text_checks}

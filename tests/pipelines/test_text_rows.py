@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.core.errors import DataError, IntegrityError
+from pipelines.dataset import Sample, read_sample
+from pipelines.labels_edit import edited_table
+from pipelines.labels_table import held_by, read_labels_table
+from pipelines.text_rows import table_of, text_paths
+from pipelines.text_tables import read_text_table
+from tests.pipelines.tiny_texts import write_table
+
+ROWS = [('a, b\nand "c"', "x"), ("line\rfeed", "y"), ("héllo 🎉", "x"), ("héllo 🎉", "x"), ("  spaces  ", "y"), ("z" * 200_000, "x")]
+
+
+def sample(text: str, path: str) -> Sample:
+    return Sample(hashlib.sha256(text.encode()).hexdigest(), path, "x", "", "default", "", "train")
+
+
+def test_texts_come_back_byte_for_byte(tmp_path: Path) -> None:
+    table = read_labels_table(write_table(tmp_path / "labels.csv", ROWS), holds="texts")
+    assert [(row.text, row.label) for row in table.rows] == ROWS
+    assert table.unknown_columns == ()
+    for row in table.rows:
+        assert read_sample(tmp_path, sample(row.text, row.path)) == row.text.encode()
+
+
+def test_copies_have_paths_of_their_own() -> None:
+    one, other, copy = text_paths(["a", "b", "a"], "sub/labels.csv")
+    assert copy == f"{one}.2"
+    assert one != other
+    assert one.startswith("sub/labels.csv#")
+    assert table_of(copy, hashlib.sha256(b"a").hexdigest()) == "sub/labels.csv"
+    assert table_of(copy, hashlib.sha256(b"b").hexdigest()) is None
+    assert table_of("images/a#b.png", "ab" * 32) is None
+
+
+def test_a_text_that_was_changed_is_named(tmp_path: Path) -> None:
+    table = write_table(tmp_path / "labels.csv", ROWS)
+    asked = sample("héllo 🎉", read_labels_table(table, holds="texts").rows[2].path)
+    assert read_sample(tmp_path, asked)
+    write_table(table, [("another", "x"), ("text altogether", "y")])
+    with pytest.raises(IntegrityError, match=r"labels.csv#[0-9a-f]{16} of the data that changed since it was listed: the labels table"):
+        read_sample(tmp_path, asked)
+    table.unlink()
+    with pytest.raises(IntegrityError, match="cannot be read any more"):
+        read_sample(tmp_path, asked)
+
+
+def test_the_same_table_in_every_format(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": [text for text, _ in ROWS], "label": [label for _, label in ROWS]}), tmp_path / "labels.parquet")
+    lines = [json.dumps({"text": text, "label": label, "domain": None}) for text, label in ROWS]
+    (tmp_path / "labels.jsonl").write_text("\n".join([*lines, "[1]", "{"]))
+    plain = [(text, label) for text, label in ROWS if not set(text) & set('\n\r"')]
+    (tmp_path / "labels.tsv").write_text(
+        "text\tlabel\n" + "\n".join("\t".join(row) for row in plain) + "\nonly one cell\n", encoding="utf-8"
+    )
+    for name in ("labels.parquet", "labels.jsonl"):
+        assert [(row.text, row.label) for row in read_text_table(tmp_path / name).rows] == ROWS
+    assert [(finding.where, finding.problem) for finding in read_text_table(tmp_path / "labels.jsonl").findings] == [
+        ("labels.jsonl line 7", "is no JSON object"),
+        ("labels.jsonl line 8", "is no JSON object"),
+    ]
+    found = read_text_table(tmp_path / "labels.tsv")
+    assert [(row.text, row.label) for row in found.rows] == plain
+    assert len(found.findings) == 1
+    assert held_by(tmp_path / "labels.parquet") == "texts"
+
+
+def test_a_table_without_texts_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").write_text("path,label\na.png,x\n")
+    assert held_by(tmp_path / "labels.csv") == "files"
+    with pytest.raises(DataError, match=r"without the column text; it has 'path', 'label'.*text, label"):
+        read_labels_table(tmp_path / "labels.csv", holds="texts")
+    (tmp_path / "labels.xlsx").write_text("")
+    with pytest.raises(DataError, match=r"labels.xlsx.*\.csv, \.parquet, \.tsv, \.jsonl"):
+        read_text_table(tmp_path / "labels.xlsx")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_labels_of_texts_are_edited_by_their_paths(tmp_path: Path, suffix: str) -> None:
+    table = tmp_path / f"labels.{suffix}"
+    if suffix == "csv":
+        write_table(table, ROWS)
+    else:
+        pq.write_table(pa.table({"text": [text for text, _ in ROWS], "label": [label for _, label in ROWS]}), table)
+    paths = [row.path for row in read_labels_table(table, holds="texts").rows]
+    table.write_bytes(edited_table(table, {paths[0]: "y", paths[3]: None}))
+    assert [(row.text, row.label) for row in read_labels_table(table, holds="texts").rows] == [(ROWS[0][0], "y"), *ROWS[1:3], *ROWS[4:]]

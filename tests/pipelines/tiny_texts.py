@@ -1,0 +1,100 @@
+"""Untrained transformers of a few thousand weights, a tokeniser trained on the spot, and texts that can be told apart."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from pipelines.config import ProjectConfig
+from pipelines.core.bundle import file_sha256
+
+LABELS = ("cooking", "sailing")
+_WORDS = {
+    "cooking": ["soup", "salt", "oven", "bread", "butter", "onion", "pepper", "sauce", "knife", "garlic"],
+    "sailing": ["anchor", "harbour", "rope", "sail", "wind", "tide", "deck", "compass", "storm", "island"],
+}
+_ANY = ["the", "a", "and", "we", "with", "is", "old", "new", "good", "of", "some", "very"]
+CONFIGS = {
+    "bert": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48, "max_position_embeddings": 64},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64, "bos_token_id": 0, "eos_token_id": 0},
+}
+
+
+def sentences(n: int, seed: int = 0) -> list[tuple[str, str]]:
+    """Different texts of 3 to 30 words with their labels, in turn."""
+    rng = np.random.default_rng(seed)
+    found: dict[str, str] = {}
+    while len(found) < n:
+        label = LABELS[len(found) % 2]
+        pool = _WORDS[label] + _ANY
+        found.setdefault(" ".join(rng.choice(pool, size=rng.integers(4, 30)).tolist()), label)
+    return list(found.items())
+
+
+@functools.cache
+def tokenizer_json(kind: str) -> str:
+    """WordPiece with [CLS] and [SEP] for `bert`, byte-level BPE without special tokens for `gpt2`."""
+    from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+    texts = [text for text, _ in sentences(200)]
+    if kind == "gpt2":
+        byte_level = ByteLevelBPETokenizer()
+        byte_level.train_from_iterator(texts, vocab_size=300, min_frequency=1)
+        return str(byte_level._tokenizer.to_str())
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=120, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    return str(tokenizer.to_str())
+
+
+def write_model(folder: Path, kind: str = "bert") -> Path:
+    """A folder with config.json, model.safetensors and tokenizer.json, as `save_pretrained` writes a base model."""
+    from transformers import CONFIG_MAPPING, MODEL_MAPPING
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = tokenizer_json(kind)
+    vocabulary = len(json.loads(tokenizer)["model"]["vocab"])
+    config = CONFIG_MAPPING[kind](vocab_size=vocabulary, **CONFIGS[kind])
+    torch.manual_seed(0)
+    model = MODEL_MAPPING[type(config)](config)
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    safetensors.torch.save_file(state, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({**CONFIGS[kind], "vocab_size": vocabulary, "model_type": kind}))
+    (folder / "tokenizer.json").write_text(tokenizer)
+    return folder
+
+
+def backbone_entry(folder: Path, **changes: object) -> dict[str, object]:
+    """Its entry in a conf file."""
+    hashes = {"sha256": file_sha256(folder / "model.safetensors"), "tokenizer_sha256": file_sha256(folder / "tokenizer.json")}
+    return {"kind": "transformers", "folder": str(folder), "max_tokens": 48, **hashes, **changes}
+
+
+def text_config(folder: Path, **changes: object) -> ProjectConfig:
+    """A project for two kinds of sentences."""
+    content: dict[str, object] = {
+        "project": "tiny-texts",
+        "task": "text",
+        "labels": LABELS,
+        "backbone": backbone_entry(folder),
+        "method": {"kind": "probe"},
+        "gates": [{"kind": "min_metric", "floor": 0.5}],
+    }
+    return ProjectConfig.model_validate(content | changes)
+
+
+def write_table(path: Path, rows: list[tuple[str, str]]) -> Path:
+    """A labels table of texts."""
+    import csv
+
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    return path
