@@ -252,6 +252,18 @@ def test_doctor_names_what_is_missing(workspace: Path, tmp_path: Path, capsys: p
     assert not found["workspace"]["ok"]
 
 
+def test_doctor_looks_at_the_teams_behaviour_tests(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    conf = workspace / "conf" / "insects.yaml"
+    content = yaml.safe_load(conf.read_text())
+    content["gates"].append({"kind": "behaviour", "file": "behaviour.yaml"})
+    conf.write_text(yaml.safe_dump(content))
+    with pytest.raises(SystemExit, match="2"):
+        main(["doctor", "--workspace", str(workspace), "--json"])
+    found = {finding["name"]: finding for finding in json.loads(capsys.readouterr().out)}
+    assert not found["behaviour tests"]["ok"]
+    assert "behaviour.yaml" in found["behaviour tests"]["found"]
+
+
 def test_an_unforeseen_error_is_no_refusal(workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Python's own exit status for a traceback is 1, which scripts read as `a gate refused`."""
     monkeypatch.setattr("flows.status.read_status", lambda session: 1 / 0)
