@@ -132,8 +132,10 @@ def _port(workspace: Workspace, section: ServingSection) -> Finding:
 def _behaviour(workspace: Workspace, config: ProjectConfig) -> list[Finding]:
     from pipelines.behaviour import check_behaviour
 
+    files = [gate.file for gate in config.gates if isinstance(gate, BehaviourGate)]
+
     def look() -> str:
         check_behaviour(workspace.root, config)
-        return f"{file}, and every input that it names"
+        return f"{', '.join(files)}, and every input named there"
 
-    return [_told("behaviour tests", look) for file in [gate.file for gate in config.gates if isinstance(gate, BehaviourGate)]]
+    return [_told("behaviour tests", look)] if files else []
