@@ -15,7 +15,9 @@ from pipelines.core.label_sets import SEPARATOR, LabelsPerSample
 from pipelines.image_files import ImageFile
 from pipelines.labels_table import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 from pipelines.sample_source import SPLIT_FOLDERS, SampleSource, SourceSample, count_by_label, read_source
+from pipelines.shared_groups import said_of_sharing
 from pipelines.split import unit_hash
+from pipelines.split_sharing import samples_with_shared_groups
 from pipelines.staging import is_vacant, staged_folder
 
 LABELS_TABLE = "labels.csv"
@@ -33,6 +35,7 @@ class ImportSummary:
         fixed_splits: Whether `labels.csv` states the splits, because the source does.
         notes: What was decided for the team, as sentences.
         n_all: Samples.
+        n_grouped: Samples that look like another one and were given a common group, so that they share its split.
     """
 
     labels: tuple[str, ...]
@@ -41,13 +44,15 @@ class ImportSummary:
     fixed_splits: bool
     notes: tuple[str, ...]
     n_all: int
+    n_grouped: int = 0
 
 
 def import_samples(source: Path, target_data: Path, labels_per_sample: LabelsPerSample = "one") -> ImportSummary:
     """Copies the samples of `source` to `target_data` and writes their labels table; all or nothing.
 
     Files keep their names and folders. Folders named like splits fix the splits. Where they have no test folder, the validation folder
-    is the test split; where no validation is left, a fifth of train becomes validation, chosen by a hash of the pixels.
+    is the test split; where no validation is left, a fifth of train becomes validation, chosen by a hash of the pixels. Where the source
+    states neither group nor split, samples that look alike get a common group.
 
     Args:
         source: A folder of class folders, a folder with a labels table, or a table (see `pipelines.sample_source`).
@@ -67,18 +72,20 @@ def import_samples(source: Path, target_data: Path, labels_per_sample: LabelsPer
     content = read_source(source, labels_per_sample)
     samples, notes, split_faults = _fixed_splits(content)
     _refuse_faults(source, content, split_faults)
+    placed, sharing = samples_with_shared_groups(content.root, samples, content.images, SplitSection())
     with staged_folder(target_data) as staging:
-        for sample in samples:
+        for sample in placed:
             (staging / sample.path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(content.root / sample.path, staging / sample.path)
-        _write_labels(samples, staging / LABELS_TABLE)
+        _write_labels(placed, staging / LABELS_TABLE)
     return ImportSummary(
         labels=content.classes,
         n_samples=count_by_label(samples, content.classes, labels_per_sample),
         ignored=content.ignored,
         fixed_splits=any(sample.split for sample in samples),
-        notes=(*notes, *_about_separators(content.classes)),
+        notes=(*notes, *_about_separators(content.classes), *said_of_sharing(sharing.n_grouped, sharing.n_held_out)),
         n_all=len(samples),
+        n_grouped=sharing.n_grouped,
     )
 
 

@@ -33,8 +33,10 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
     folded = copy.deepcopy(network).eval().requires_grad_(False)
     pairs = _pairs(folded)
     for convolution, norm in pairs:
-        _replace(folded, convolution, fuse_conv_bn_eval(folded.get_submodule(convolution), folded.get_submodule(norm)))
-        _replace(folded, norm, _what_follows(folded.get_submodule(norm)))
+        before: Any = folded.get_submodule(convolution)
+        after: Any = folded.get_submodule(norm)
+        _replace(folded, convolution, fuse_conv_bn_eval(before, after))
+        _replace(folded, norm, _what_follows(after))
     return folded if pairs else network
 
 
