@@ -11,6 +11,7 @@ BENCHMARKS = (
     "gate_power",
     "gate_power_paired",
     "drift_false_alarms",
+    "trigger_year",
     "overhead",
     "rollback",
     "demo_cost",

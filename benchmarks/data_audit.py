@@ -118,7 +118,7 @@ def label_rows() -> Iterator[dict[str, object]]:
     choice = select_backbone(entry)
     network = load_backbone(entry, choice, 0.0).eval()
     with torch.inference_mode():
-        features = np.asarray(network(torch.from_numpy(preprocess(files, choice.preprocess))).numpy(), dtype=np.float32)
+        features = np.asarray(network(torch.from_numpy(preprocess(files, choice.image_preprocess))).numpy(), dtype=np.float32)
     names = tuple("0123456789")
     for share in (0.0, 0.02, 0.05, 0.15):
         for seed in range(N_SEEDS):

@@ -9,6 +9,7 @@ import csv
 from collections.abc import Callable, Iterable
 
 from benchmarks.machine import RESULTS
+from benchmarks.trigger_tables import false_alarms_in_words, year_table
 
 GUIDE = RESULTS.parents[1] / "docs" / "guides" / "monitoring.md"
 
@@ -119,6 +120,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "drift_bursts": bursts_table,
     "drift_peers": peers_table,
     "drift_speed": speed_table,
+    "trigger_year": lambda: year_table(read("trigger_year")),
+    "trigger_year_false": lambda: false_alarms_in_words(read("trigger_year")),
 }
 
 

@@ -2,6 +2,7 @@
 
     bare       the network on one tensor that is ready, again and again: same batches, memory format, precision and threads
     from_files `cached_features` with an empty store: files are read, checked, decoded, resized and normalised, features written to the disk
+               through the network with its batch norms folded away (`pipelines.core.folding`), which the bare one has
     loading    the files alone, without a network: what the loaders could deliver if they had the processor for themselves
 
 Rounds alternate, so that a busy moment hits all alike; each round has its own ratio, and the median of those is the number to look at.

@@ -52,6 +52,10 @@ N_CLASSES = 100
 SIDE_PX = 224
 N_PHOTOS = 512
 
+PREPROCESS = ImagePreprocess(
+    color="RGB", height_px=SIDE_PX, width_px=SIDE_PX, fit="crop", crop_frac=0.9, mean=(0.5,) * 3, std=(0.5,) * 3, jpeg_draft=True
+)
+
 
 class Decoding:
     """Reads and decodes at every call, where `SampleInputs` would keep what it decoded."""
@@ -64,7 +68,7 @@ class Decoding:
 
     def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
         files = [read_sample(self.photos.data, self.samples[int(index)]) for index in indices]
-        return preprocess(files, self.photos.preprocess)
+        return preprocess(files, PREPROCESS)
 
 
 def main() -> None:
@@ -199,10 +203,7 @@ def _photos(folder: Path) -> SampleInputs:
         path = folder / f"{number:04d}.jpg"
         coarse.resize((500, 375), Image.Resampling.BICUBIC).save(path, quality=90)
         samples.append(Sample(hashlib.sha256(path.read_bytes()).hexdigest(), path.name, "0", path.name, "default", "", "train"))
-    spec = ImagePreprocess(
-        color="RGB", height_px=SIDE_PX, width_px=SIDE_PX, fit="crop", crop_frac=0.9, mean=(0.5,) * 3, std=(0.5,) * 3, jpeg_draft=True
-    )
-    return SampleInputs(samples, folder, spec, ("0", "1"))
+    return SampleInputs(samples, folder, PREPROCESS, ("0", "1"))
 
 
 def _row(name: str, contender: str, rates: list[float], options: argparse.Namespace, peak: float) -> dict[str, object]:

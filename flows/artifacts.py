@@ -6,6 +6,7 @@ Outside a run these functions do nothing, and a server that cannot take an artif
 from __future__ import annotations
 
 import base64
+import logging
 import math
 import re
 import sys
@@ -90,6 +91,40 @@ def publish_picture(key: str, png: bytes, description: str | None = None) -> UUI
 
     address = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
     return _create(ImageArtifact(key=key, image_url=address, description=description))
+
+
+def publish_progress(key: str, percent: float, description: str) -> UUID | None:
+    """Shows a bar on the page of the current run, to be moved with `update_progress`.
+
+    Args:
+        key: See `publish_markdown`.
+        percent: 0 to 100.
+        description: What is going on.
+    """
+    if not _publishes(key):
+        return None
+    from prefect.artifacts import ProgressArtifact
+
+    return _create(ProgressArtifact(key=key, progress=percent, description=description))
+
+
+def update_progress(artifact: UUID | None, percent: float, description: str) -> None:
+    """Moves a bar; also from a thread that knows of no run.
+
+    Args:
+        artifact: Of `publish_progress`; None where the server did not take it: then this does nothing.
+        percent: 0 to 100.
+        description: What is going on.
+    """
+    if artifact is None:
+        return
+    import httpx
+    from prefect.artifacts import update_progress_artifact
+
+    try:
+        update_progress_artifact(artifact, percent, description)
+    except httpx.HTTPError as error:
+        logging.getLogger(__name__).warning("The run's page does not show how far it is: %s", error)
 
 
 def _publishes(key: str) -> bool:

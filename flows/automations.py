@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from flows.events import DRIFT_DETECTED, model_resource
+from flows.events import DRIFT_DETECTED, LABELS_READY, model_resource
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -27,18 +27,21 @@ def dead_runs_automation_name(project: str) -> str:
 
 
 def drift_parameters() -> dict[str, Any]:
-    """Parameters that a drift event gives to the retraining, as Prefect's templates.
+    """Parameters that an event gives to the retraining, as Prefect's templates.
 
-    The result is `{"trigger": {"kind": "drift", "event": name, "event_id": id, "evidence": the event's payload}}`. The payload keeps its
-    types, because it goes through JSON. The id needs the template kind: as a plain string, Prefect fails on the UUID and starts no run.
+    The result is `{"trigger": {"kind": "drift" or "labels", "event": name, "event_id": id, "evidence": the event's payload}}`. The payload
+    keeps its types, because it goes through JSON. The id needs the template kind: as a plain string, Prefect fails on the UUID and starts
+    no run.
     """
+    kind = {"__prefect_kind": "jinja", "template": f"{{{{ 'labels' if event.event == '{LABELS_READY}' else 'drift' }}}}"}
+    name = {"__prefect_kind": "jinja", "template": "{{ event.event }}"}
     evidence = {"__prefect_kind": "json", "value": {"__prefect_kind": "jinja", "template": "{{ event.payload | tojson }}"}}
     event_id = {"__prefect_kind": "jinja", "template": "{{ event.id }}"}
-    return {"trigger": {"kind": "drift", "event": DRIFT_DETECTED, "event_id": event_id, "evidence": evidence}}
+    return {"trigger": {"kind": kind, "event": name, "event_id": event_id, "evidence": evidence}}
 
 
 def drift_automation(project: str, retrain_id: UUID, cooldown_minutes: float) -> AutomationCore:
-    """Starts the retraining at the first drift event of the model, then not again until the cool-down is over.
+    """Starts the retraining at the model's first event of drift, or of labels that are worth one, then not until the cool-down is over.
 
     With a threshold of 1, `within` is a cool-down: an event inside it is counted and starts nothing.
 
@@ -55,7 +58,7 @@ def drift_automation(project: str, retrain_id: UUID, cooldown_minutes: float) ->
         description="Made by `regraft deploy`; changes made here are overwritten by the next one.",
         trigger=EventTrigger(
             posture=Posture.Reactive,
-            expect={DRIFT_DETECTED},
+            expect={DRIFT_DETECTED, LABELS_READY},
             match={"prefect.resource.id": model_resource(project)},
             for_each={"prefect.resource.id"},
             threshold=1,
@@ -118,6 +121,12 @@ def put_automation(client: SyncPrefectClient, wanted: AutomationCore) -> UUID:
     if _comparable(present) != _comparable(wanted):
         client.update_automation(present.id, wanted)
     return present.id
+
+
+def remove_automation(client: SyncPrefectClient, name: str) -> None:
+    """Removes every automation of that name; none is fine, too."""
+    for automation in client.read_automations_by_name(name):
+        client.delete_automation(automation.id)
 
 
 def _comparable(automation: AutomationCore) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Registers a workspace's flows on the Prefect server in use: deployments, schedules, and the automation from drift to retraining."""
+"""Registers a workspace's flows on the Prefect server in use: deployments, schedules, automations, and the limit of the device."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from uuid import UUID
 from pydantic import JsonValue
 
 from flows.automations import dead_runs_automation, drift_automation, put_automation
+from flows.device_lock import device_names, limit_name
 from flows.environment import telemetry_free_environment
 from flows.heartbeat import FREQUENT_HEARTBEAT
+from flows.notifications import notification_block_id, put_notifications
 from flows.worker import ensure_work_pool, pool_name
 from pipelines.config import ProjectConfig
 from pipelines.core.errors import ConfigurationError
@@ -33,11 +35,15 @@ class FlowSources:
         root: Folder that a run's process works in.
         retrain: `file:function` relative to `root`; takes `workspace` and `trigger`.
         monitor: The same; takes `workspace`.
+        batch: The same; takes `workspace`, `inputs` and `out`.
+        reconcile: The same; takes `workspace`.
     """
 
     root: Path
     retrain: str = "flows/retrain.py:retrain_flow"
     monitor: str = "flows/monitor.py:monitor_flow"
+    batch: str = "flows/batch.py:batch_flow"
+    reconcile: str = "flows/reconciling.py:reconcile_flow"
 
     @classmethod
     def installed(cls) -> FlowSources:
@@ -52,10 +58,12 @@ class Schedules:
     Attributes:
         retrain: For example `0 3 * * 0`: Sundays at three.
         monitor: For example `*/15 * * * *`: every quarter of an hour.
+        reconcile: For example `*/10 * * * *`. Without it an event that the server loses is lost.
     """
 
     retrain: str | None = None
     monitor: str | None = None
+    reconcile: str | None = None
 
 
 NO_SCHEDULES = Schedules()
@@ -68,7 +76,8 @@ class Deployments:
     Attributes:
         pool: The work pool that a worker must serve.
         retrain: `flow name/deployment name`, as `prefect deployment run` takes it.
-        monitor: The same.
+        monitor, batch, reconcile: The same.
+        notification_ids: Of the automations that send messages; none where the conf file names no block.
     """
 
     pool: str
@@ -76,8 +85,18 @@ class Deployments:
     retrain_id: UUID
     monitor: str
     monitor_id: UUID
+    batch: str
+    batch_id: UUID
+    reconcile: str
+    reconcile_id: UUID
     drift_automation_id: UUID
     dead_runs_automation_id: UUID
+    notification_ids: tuple[UUID, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all deployments."""
+        return (self.retrain, self.monitor, self.batch, self.reconcile)
 
 
 def deploy(
@@ -93,28 +112,35 @@ def deploy(
     `apply_environment` must have been called. A schedule that is left out is removed.
 
     Args:
-        workspace: Its path is a parameter of both flows.
-        config: Names the project and the cool-down.
+        workspace: Its path is a parameter of every flow.
+        config: Names the project, the cool-down, the device and the notification block.
         schedules: When to run without being asked.
         sources: Other flows than the installed ones.
-        flow_parameters: Further parameters of both flows, for example the conf file.
+        flow_parameters: Further parameters of every flow, for example the conf file.
 
     Raises:
-        ConfigurationError: A cron expression is wrong, the flows are missing, or another workspace has a project of this name there.
+        ConfigurationError: A cron expression is wrong, the flows are missing, another workspace has a project of this name there, or the
+            server does not have the notification block.
     """
     from prefect.client.orchestration import get_client
 
     _check_cron_expressions(schedules)
-    pool = pool_name(config.project)
+    pool, project = pool_name(config.project), config.project
+    with get_client(sync_client=True) as client:
+        if config.operation.notify_block is not None:  # before anything is registered
+            notification_block_id(client, config.operation.notify_block)
     ensure_work_pool(pool)
     common = {**(flow_parameters or {}), "workspace": str(workspace.root)}
-    registration = _Registration(workspace, config.project, pool, sources or FlowSources.installed())
-    retrain, retrain_id = registration.retrain(common, schedules.retrain)
-    monitor, monitor_id = registration.monitor(common, schedules.monitor)
+    registration = _Registration(workspace, project, pool, sources or FlowSources.installed())
+    retrain, monitor, batch, reconcile = registration.all_flows(common, schedules)
+    ids = tuple(deployment_id for _, deployment_id in (retrain, monitor, batch, reconcile))
     with get_client(sync_client=True) as client:
-        drift_id = put_automation(client, drift_automation(config.project, retrain_id, config.trigger.cooldown_minutes))
-        dead_id = put_automation(client, dead_runs_automation(config.project, (retrain_id, monitor_id)))
-    return Deployments(pool, retrain, retrain_id, monitor, monitor_id, drift_id, dead_id)
+        drift_id = put_automation(client, drift_automation(project, retrain[1], config.trigger.cooldown_minutes))
+        dead_id = put_automation(client, dead_runs_automation(project, ids))
+        told = put_notifications(client, project, config.operation.notify_block, ids)
+        for device in device_names(config.device):
+            client.upsert_global_concurrency_limit_by_name(limit_name(device), 1)
+    return Deployments(pool, *retrain, *monitor, *batch, *reconcile, drift_id, dead_id, told)
 
 
 @dataclass(frozen=True)
@@ -124,14 +150,17 @@ class _Registration:
     pool: str
     sources: FlowSources
 
-    def retrain(self, common: Mapping[str, JsonValue], cron: str | None) -> tuple[str, UUID]:
-        # A run while another trains is cancelled at once, not queued: what it would learn from is in the next one as well.
-        return self._register(
-            self.sources.retrain, {**common, "trigger": {"kind": "person"}}, cron, {"trigger": {"kind": "schedule"}}, one_at_a_time()
-        )
-
-    def monitor(self, common: Mapping[str, JsonValue], cron: str | None) -> tuple[str, UUID]:
-        return self._register(self.sources.monitor, common, cron, {}, one_at_a_time())
+    def all_flows(self, common: Mapping[str, JsonValue], schedules: Schedules) -> list[tuple[str, UUID]]:
+        """Name and id of retrain, monitor, batch and reconcile, in this order."""
+        sources, by_schedule = self.sources, {"trigger": {"kind": "schedule"}}
+        return [
+            # A run while another trains is cancelled at once, not queued: what it would learn from is in the next one as well.
+            self._register(sources.retrain, {**common, "trigger": {"kind": "person"}}, schedules.retrain, by_schedule, one_at_a_time()),
+            self._register(sources.monitor, common, schedules.monitor, {}, one_at_a_time()),
+            # Two batches have different inputs: the second waits for its turn.
+            self._register(sources.batch, common, None, {}, one_after_another()),
+            self._register(sources.reconcile, common, schedules.reconcile, {}, one_at_a_time()),
+        ]
 
     def _register(
         self,
@@ -165,6 +194,13 @@ def one_at_a_time() -> ConcurrencyLimitConfig:
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 
     return ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+
+
+def one_after_another() -> ConcurrencyLimitConfig:
+    """A deployment's runs wait for each other."""
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+
+    return ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
 
 
 def _load_flow(root: Path, entrypoint: str) -> Any:
@@ -204,7 +240,7 @@ def _refuse_another_workspace(full_name: str, owner: str, workspace: Workspace) 
 def _check_cron_expressions(schedules: Schedules) -> None:
     from prefect.client.schemas.schedules import CronSchedule
 
-    for name, expression in (("retrain", schedules.retrain), ("monitor", schedules.monitor)):
+    for name, expression in vars(schedules).items():
         try:
             _ = expression is None or CronSchedule(cron=expression, timezone=_TIME_ZONE)
         except ValueError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.session import only_conf_file
-from pipelines.config import ServingSection, load_config
+from pipelines.config import BehaviourGate, ProjectConfig, ServingSection, load_config
 from pipelines.core.errors import RegraftError
 from pipelines.workspace import Workspace
 
@@ -52,7 +52,8 @@ def examine(folder: Path, conf: Path | None = None) -> list[Finding]:
         config = load_config(conf or only_conf_file(workspace))
     except RegraftError as error:
         return [*findings, Finding("configuration", False, error.got, error.next_step)]
-    return [*findings, Finding("configuration", True, config.project), _port(workspace, config.serving)]
+    findings += [Finding("configuration", True, config.project), _port(workspace, config.serving)]
+    return [*findings, *_behaviour(workspace, config)]
 
 
 def print_findings(findings: list[Finding]) -> None:
@@ -126,3 +127,15 @@ def _port(workspace: Workspace, section: ServingSection) -> Finding:
     if not taken or (own is not None and own.url.endswith(f":{section.port}")):
         return Finding(name, True, f"{found} {'serves this workspace' if taken else 'is free'}")
     return Finding(name, False, f"{found} is taken by another program", "stop it, or change serving.port in the conf file")
+
+
+def _behaviour(workspace: Workspace, config: ProjectConfig) -> list[Finding]:
+    from pipelines.behaviour import check_behaviour
+
+    files = [gate.file for gate in config.gates if isinstance(gate, BehaviourGate)]
+
+    def look() -> str:
+        check_behaviour(workspace.root, config)
+        return f"{', '.join(files)}, and every input named there"
+
+    return [_told("behaviour tests", look)] if files else []

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 DRIFT_DETECTED = "regraft.drift.detected"
 MODEL_PROMOTED = "regraft.model.promoted"
 MODEL_REFUSED = "regraft.model.refused"
+DATA_QUALITY_ALARM = "regraft.data_quality.alarm"
+LABELS_READY = "regraft.labels.ready"
 
 _STORED_DEADLINE_SECONDS = 60.0
 _RESEND_AFTER_SECONDS = 15.0  # the server writes events every 5 s
@@ -71,6 +73,16 @@ def emit_model_promoted(project: str, payload: Mapping[str, JsonValue]) -> Emitt
 def emit_model_refused(project: str, payload: Mapping[str, JsonValue]) -> EmittedEvent:
     """Tells that a gate refused a candidate. See `emit_drift_detected`."""
     return _emit(MODEL_REFUSED, project, payload)
+
+
+def emit_data_quality_alarm(project: str, payload: Mapping[str, JsonValue]) -> EmittedEvent:
+    """Tells that the inputs are broken; no automation turns that into a retraining. See `emit_drift_detected`."""
+    return _emit(DATA_QUALITY_ALARM, project, payload)
+
+
+def emit_labels_ready(project: str, payload: Mapping[str, JsonValue]) -> EmittedEvent:
+    """Tells that so many labels have come in that a retraining is worth while without drift. See `emit_drift_detected`."""
+    return _emit(LABELS_READY, project, payload)
 
 
 def latest_drift_event(project: str, since: datetime) -> EmittedEvent | None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from flows.learning import Candidate, RunStep
 from flows.session import Session
 from flows.tasks import watcher
-from pipelines.config import BehaviourGate, LeakageGate, NegativeTransferGate, RobustnessGate, TestReuseGate
-from pipelines.gate_stages import baselines, behaviour, corrupted
+from pipelines.config import AdaptationGate, AdaptMethod, BehaviourGate, LeakageGate, NegativeTransferGate, RobustnessGate, TestReuseGate
+from pipelines.gate_stages import baselines, behaviour, corrupted, plain_training
 from pipelines.stages import Stages
 
 if TYPE_CHECKING:
@@ -61,6 +61,10 @@ def measure_for_gates(session: Session, candidate: Candidate, run_step: RunStep)
                 evidence.add(gate.kind, "corrupted", run_step, corrupted, stages, gate, candidate.bundle, outputs["split"])
             case BehaviourGate():
                 evidence.add(gate.kind, "behaviour", run_step, behaviour, stages, gate, candidate.bundle)
+            case AdaptationGate() if isinstance(session.config.method, AdaptMethod):
+                made_from = (outputs[name] for name in ("split", "select", "train"))
+                method = session.config.method
+                evidence.add(gate.kind, "plain training", run_step, plain_training, stages, method, _dataset(candidate), *made_from)
             case LeakageGate():
                 evidence.measured[gate.kind] = outputs["near_duplicates"].path
             case _:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from pipelines.core.errors import RefusedError
 from pipelines.workspace import Workspace
+
+# Whoever only asks whether the lock is held has it for a moment, too.
+_LEAST_WAIT_SECONDS = 0.5
 
 
 @contextmanager
@@ -26,7 +30,7 @@ def only_writer(workspace: Workspace, wait_seconds: float = 0) -> Iterator[None]
     """
     workspace.state.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(workspace.state / "retrain.lock", timeout=wait_seconds):
+        with FileLock(_path(workspace), timeout=max(wait_seconds, _LEAST_WAIT_SECONDS)):
             yield
     except Timeout as error:
         raise RefusedError(
@@ -34,3 +38,18 @@ def only_writer(workspace: Workspace, wait_seconds: float = 0) -> Iterator[None]
             allowed="one at a time.",
             next_step="wait for its end (`regraft status` shows it), then run the command again.",
         ) from error
+
+
+def is_writing(workspace: Workspace) -> bool:
+    """Whether another process holds the workspace's lock now; it may have ended a moment later."""
+    if not workspace.state.is_dir():
+        return False
+    try:
+        with FileLock(_path(workspace), timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _path(workspace: Workspace) -> Path:
+    return workspace.state / "retrain.lock"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,9 @@ from flows.session import Session
 from pipelines.core.errors import Finding, RegraftError
 
 if TYPE_CHECKING:
-    from pipelines.ingest import NewSample
+    from pipelines.ingest import IngestSummary, NewSample
+
+QUARANTINE = "quarantine"
 
 
 @dataclass(frozen=True)
@@ -28,78 +29,55 @@ class Ingested:
         n_known: Samples that were there already.
         findings: Labels that could not be used, with the reason.
         dataset: Digest of the dataset version now in use.
+        n_grouped: New samples that look like others and were given their group, so that they share a split.
+        n_held_out: New samples that look like test samples and like what is learnt from, in `holdout`.
+        quarantine: Folder with what could not be used and has a file, to be corrected and ingested; None where there is nothing.
     """
 
     n_added: int
     n_known: int
     findings: tuple[Finding, ...]
     dataset: str
+    n_grouped: int = 0
+    n_held_out: int = 0
+    quarantine: Path | None = None
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
         findings = [{"where": finding.where, "problem": finding.problem} for finding in self.findings]
-        return {"added": self.n_added, "known": self.n_known, "dataset": self.dataset, "findings": findings}
+        counts = {"added": self.n_added, "known": self.n_known, "grouped": self.n_grouped, "held_out": self.n_held_out}
+        return {**counts, "dataset": self.dataset, "findings": findings, "quarantine": str(self.quarantine) if self.quarantine else None}
 
     def as_text(self) -> str:
         """For people."""
+        from pipelines.shared_groups import said_of_sharing
+
         rows = "".join(f"\n  {finding.where}: {finding.problem}" for finding in self.findings)
-        return f"{self.n_added} samples added, {self.n_known} known already, {len(self.findings)} not usable{rows}\ndataset {self.dataset}"
+        text = f"{self.n_added} samples added, {self.n_known} known already, {len(self.findings)} not usable{rows}"
+        if self.quarantine:
+            text += f"\nnot usable: {self.quarantine}; correct its labels.csv, then `regraft ingest {self.quarantine}`"
+        text += "".join(f"\n{sentence}" for sentence in said_of_sharing(self.n_grouped, self.n_held_out))
+        return f"{text}\ndataset {self.dataset}"
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """Whether drift gives something to learn from, and why."""
-
-    start: bool
-    reason: str
-
-
-def learn_from_feedback(session: Session, trigger: dict[str, Any]) -> Lesson:
-    """Drift alone never retrains: adds the labelled feedback to the data if there is enough of it.
-
-    Args:
-        session: Of the workspace.
-        trigger: Of the flow; `evidence` holds the verdict that began it.
-    """
-    from monitoring.policy import decide_retraining
-    from monitoring.verdict import Verdict
-    from pipelines.versioning.dataset import dataset_version
-
-    finish_interrupted_ingestion(session)
-    waiting = bool(_waiting_samples(session))
-    finished = [
-        record for record in read_records(session.workspace) if record.outcome in ("promoted", "refused") and record.trigger == "drift"
-    ]
-    decision = decide_retraining(
-        Verdict.model_validate(trigger["evidence"]["verdict"]),
-        n_new_labels=count_new_labels(session),
-        last_retraining_at=finished[-1].started if finished else None,
-        running=False,  # this run holds the workspace's lock
-        refused_digests={record.dataset for record in finished if record.outcome == "refused" and record.dataset},
-        now=datetime.now(UTC),
-        config=session.config.trigger,
-        # Feedback that waits makes other data of it; what they will be is not known before they are put together.
-        data_digest=None if waiting else dataset_version(session.workspace.root).digest,
-    )
-    if decision.start:
-        ingest_feedback(session)
-    return Lesson(decision.start, decision.reason)
-
-
-def count_new_labels(session: Session) -> int:
+def count_new_labels(session: Session, run: str = "") -> int:
     """Labelled samples that nothing has learned from: those in the data since the last judgement, and those in the feedback still.
 
     Counted from the data, not from the last ingestion: a run that was killed between ingestion and training loses no label.
+
+    Args:
+        session: Of the workspace.
+        run: Whose own judgement does not count: it is being carried on.
     """
     from pipelines.labels_table import held_by_task, read_labels_table
     from pipelines.versioning.registry import champion
 
     record = champion(session.workspace.root, session.config.project)
-    waiting = len(_waiting_samples(session))
+    waiting = count_waiting_samples(session)
     if record is None:
         return waiting
     lineage = json.loads((champion_bundle(session, record) / "lineage.json").read_bytes())
-    judged = [run.n_samples for run in read_records(session.workspace) if run.n_samples is not None]
+    judged = [item.n_samples for item in read_records(session.workspace) if item.n_samples is not None and item.run != run]
     # Labels that a refused candidate learned from are no news either: else one more label would buy another look at the test set.
     learned = max([int(lineage["n_samples"]), *judged[-1:]])
     config = session.config
@@ -114,16 +92,20 @@ def ingest_feedback(session: Session) -> Ingested:
     samples, findings = _new_samples(session)
     with finished_later(session):
         summary = add_samples(session.workspace.data, samples, session.workspace.serving / "raw", session.config)
-        return _commit(session, summary.n_added, summary.n_known, (*findings, *summary.findings), f"{summary.n_added} labelled requests")
+        summary = replace(summary, findings=(*findings, *summary.findings))
+        return _commit(session, summary, f"{summary.n_added} labelled requests")
 
 
 def ingest_source(session: Session, source: Path, domain: str) -> Ingested:
-    """Adds the samples of a folder of class folders or of a table."""
+    """Adds the samples of a folder of class folders or of a table; a quarantine that was ingested is set aside."""
     from pipelines.ingest import ingest_folder
+    from pipelines.quarantine import set_aside
 
     with finished_later(session):
         summary = ingest_folder(source, session.workspace.data, session.config, domain)
-        return _commit(session, summary.n_added, summary.n_known, tuple(summary.findings), f"{summary.n_added} samples of {source.name}")
+        ingested = _commit(session, summary, f"{summary.n_added} samples of {source.name}")
+    set_aside(source, session.workspace.state / QUARANTINE, ingested.quarantine)
+    return ingested
 
 
 @contextmanager
@@ -164,26 +146,31 @@ def _is_committed(session: Session) -> bool:
     return True
 
 
-def _commit(session: Session, n_added: int, n_known: int, findings: tuple[Finding, ...], message: str) -> Ingested:
+def _commit(session: Session, summary: IngestSummary, message: str) -> Ingested:
+    from pipelines.quarantine import keep_unused
     from pipelines.versioning.dataset import commit_dataset, dataset_version
 
     root = session.workspace.root
-    version = commit_dataset(root, message) if n_added else dataset_version(root)
-    return Ingested(n_added, n_known, findings, version.digest)
+    quarantine = keep_unused(summary.unused, session.workspace.state / QUARANTINE)
+    version = commit_dataset(root, message) if summary.n_added else dataset_version(root)
+    sharing = summary.n_grouped, summary.n_held_out
+    return Ingested(summary.n_added, summary.n_known, summary.findings, version.digest, *sharing, quarantine)
 
 
-def _waiting_samples(session: Session) -> list[NewSample]:
+def count_waiting_samples(session: Session) -> int:
+    """Labelled requests that an ingestion would add."""
     from pipelines.ingest import unknown_samples
 
-    return unknown_samples(session.workspace.data, _new_samples(session)[0], session.config)
+    return len(unknown_samples(session.workspace.data, _new_samples(session)[0], session.config))
 
 
 def _new_samples(session: Session) -> tuple[list[NewSample], list[Finding]]:
-    from pipelines.core.request_log import read_feedback, read_requests
+    from pipelines.core.request_log import read_requests
     from pipelines.ingest import labelled_samples
+    from pipelines.label_queue import read_labels
 
     log = session.workspace.serving / "log"
     config = session.config
-    samples, findings = labelled_samples(read_requests(log), read_feedback(log), config.labels, config.labels_per_sample)
+    samples, findings = labelled_samples(read_requests(log), read_labels(log), config.labels, config.labels_per_sample)
     # The log's order is the clients' luck; the dataset version must not depend on it.
     return sorted(samples, key=lambda sample: sample.sha256), findings

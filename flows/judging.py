@@ -113,7 +113,7 @@ def _judge(
         manifest, _ = read_manifest(champion.bundle)
         theirs = read_answers(champion.evaluation.path / "predictions.csv", kind)
         other = Champion(theirs, manifest.labels, manifest.labels_per_sample)
-    new = drifted_domains(session.config, champion.bundle, answers.domains.tolist()) if champion and trigger == "drift" else ()
+    new = drifted_domains(session.config, champion.bundle, answers.domains.tolist()) if champion and trigger in ("drift", "adapt") else ()
     return judge(
         session.config.gates,
         candidate=answers,

@@ -19,7 +19,7 @@ from flows.report.card_limits import limits
 from flows.report.content import sample_counts
 from flows.report.markdown import code, escaped, escaped_paragraphs, render
 from pipelines.answers import read_answers
-from pipelines.config import ProjectConfig
+from pipelines.config import AdaptMethod, ProjectConfig
 from pipelines.core.bundle import BundleManifest, read_manifest
 from pipelines.core.modalities.adapters import Preprocess
 from pipelines.core.preprocess import ImagePreprocess
@@ -192,6 +192,10 @@ def _listed(values: dict[str, Any]) -> str:
 
 def _method(config: ProjectConfig, candidate: Candidate) -> str:
     learning = read_learning(candidate.outputs["train"].path, None)
+    if isinstance(config.method, AdaptMethod):
+        training = _read(candidate.outputs["train"].path / "training.json")
+        unlabelled = f"{training['n_unlabelled']} unlabelled samples (`data/unlabelled/{config.method.unlabelled}`)"
+        return f"Method `{config.method.source.kind}`, adapted by `{config.method.by}` to {unlabelled}"
     return f"Method `{config.method.kind}`" + (f": {escaped(learning.reason)} (validation)" if learning.kept else "")
 
 

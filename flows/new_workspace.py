@@ -41,7 +41,7 @@ class NewWorkspace:
         """For machines."""
         counts = dict(self.samples.n_samples)
         left_out = {"ignored": list(self.samples.ignored), "notes": list(self.samples.notes)}
-        return {"workspace": str(self.root), "project": self.project, "labels": counts, **left_out}
+        return {"workspace": str(self.root), "project": self.project, "labels": counts, "grouped": self.samples.n_grouped, **left_out}
 
     def as_text(self) -> str:
         """For people."""

@@ -30,7 +30,7 @@ class RunRecord(BaseModel):
 
     Attributes:
         run: Id of the Prefect flow run.
-        trigger: What started it: `person`, `schedule`, `drift`, `labels`.
+        trigger: What started it: `person`, `schedule`, `drift`, `labels`, `adapt`.
         outcome: `unchanged`: the candidate is the champion. `skipped`: there was nothing new to learn from.
             `waiting`: for a person's approval; the run's end replaces the record.
         reason: One sentence.

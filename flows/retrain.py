@@ -12,20 +12,25 @@ from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 
 from flows.approval import approval_gate, ask_person, evidence_text, require_reachable_server
+from flows.claims import alarm_of, take_up
 from flows.exclusive import only_writer
 from flows.pending import PendingApproval, forget_pending, read_pending, save_pending
 from flows.promotion import repair_pointer
 from flows.records import RunRecord, save_record
 from flows.retraining import Answered, Result, Retraining, forced_by_caller
+from flows.run_progress import shown_on_page
 from flows.run_report import announce, report_run
 from flows.session import Session, only_conf_file, open_session
-from flows.tasks import watched_by
+from flows.tasks import StepPolicy, carried_out_as, time_limit, watched_by
+from flows.triggering import note_refusal
 from flows.unanswered import settle_unanswered
 from pipelines.progress import Progress, silent
 from pipelines.workspace import Workspace
 
 # After a person's answer an ingestion that happens to be under way is waited for: nobody would answer twice.
 _LOCK_SECONDS = 600.0
+_N_STEPS = 24  # of a promotion, with reports; fewer where gates refuse
+_TIMEOUT_KEY = "operation.retrain_timeout_minutes"
 
 
 def run_retrain(
@@ -70,27 +75,29 @@ def retrain_flow(
     before = read_pending(session.workspace, str(flow_run.id))
     started = before.record.started if before else datetime.now(UTC)
     run = Retraining(session, str(flow_run.id), trigger or {"kind": "person"}, started, forced_by_caller(session, force))
-    result = _step(run, None)
-    while result.question is not None:
-        # Outside of the lock: others may write to the workspace while a person thinks.
-        result = _step(run, _ask(session, result.question))
+    with carried_out_as(StepPolicy.of(session.config.operation)), shown_on_page(_N_STEPS):
+        result = _step(run, None)
+        while result.question is not None:
+            # Outside of the lock and the time limit: others may write to the workspace while a person thinks.
+            result = _step(run, _ask(session, result.question))
     return result.record.model_dump(mode="json")
 
 
 def _step(run: Retraining, answered: Answered | None) -> Result:
     """Carries the run on, and keeps and shows where it stands."""
-    workspace = run.session.workspace
+    workspace, minutes = run.session.workspace, run.session.config.operation.retrain_timeout_minutes
     shown = read_pending(workspace, run.run)
-    with only_writer(workspace, _LOCK_SECONDS if shown else 0):
+    with only_writer(workspace, _LOCK_SECONDS if shown else 0), time_limit("this retraining", minutes, _TIMEOUT_KEY):
         if answered is None:
             settle_unanswered(run.session, run.run)
             repair_pointer(run.session)
-        result = run.carry_out(answered)
+        result = _learnt_once(run, answered)
         if shown and result.question and shown.evidence == result.question.evidence:
             return replace(result, question=shown)
         if result.question:
             save_pending(workspace, result.question)
         save_record(workspace, result.record)  # before anything that only shows it: the decision has been made
+        note_refusal(run.session, result.record)
         if result.question is None:
             forget_pending(workspace, run.run)
         champion = result.judged.champion_evaluation if result.judged else None
@@ -102,6 +109,15 @@ def _step(run: Retraining, answered: Answered | None) -> Result:
         question = result.question.model_copy(update={"record": record})
         save_pending(workspace, question)
         return replace(result, record=record, question=question)
+
+
+def _learnt_once(run: Retraining, answered: Answered | None) -> Result:
+    """Carries the run on, unless another one has taken up the same alarm."""
+    alarm = alarm_of(run.trigger)
+    owner = take_up(run.session.workspace, alarm, run.run) if alarm else run.run
+    if owner == run.run:
+        return run.carry_out(answered)
+    return run.skipped(f"The alarm {alarm} was taken up by the run {owner}: it arrived twice.")
 
 
 def _ask(session: Session, question: PendingApproval) -> Answered:

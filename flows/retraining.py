@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pydantic import JsonValue
 
+from flows.adapting import ADAPT, adapted_session
 from flows.approval import approval_gate
-from flows.ingestion import learn_from_feedback
+from flows.device_lock import alone_on
 from flows.judging import Judged, judge_candidate, withdrawn_version
 from flows.learning import Candidate, RunStep, make_candidate
 from flows.pending import PendingApproval, config_digest, place_in_store, read_pending
@@ -18,6 +20,7 @@ from flows.records import Outcome, RunRecord
 from flows.session import Session
 from flows.shipping import Shipped, Trial, ship, shipping_decisions, try_bento
 from flows.tasks import in_task, watcher
+from flows.triggering import learn_from_feedback
 from pipelines.config import HumanApprovalGate
 from pipelines.core.errors import ConfigurationError
 from pipelines.gates.decision import Forced, Judgement
@@ -80,7 +83,7 @@ class Retraining:
     Attributes:
         session: Its workspace and configuration.
         run: Id of the flow run.
-        trigger: `kind` (person, schedule, drift, labels) and, for drift, `evidence`.
+        trigger: `kind` (person, schedule, drift, labels, adapt) and, for drift, `evidence`.
         started: In UTC.
         force: Who promotes whatever gates say, and why.
         run_step: How each step is run.
@@ -101,9 +104,21 @@ class Retraining:
         Args:
             answered: What this run asked before; it counts only where the same evidence leads to the same question.
         """
+        pending = read_pending(self.session.workspace, self.run)
+        adapts = ADAPT in (self.trigger["kind"], pending.record.trigger if pending else None)
+        return (self._adapting() if adapts else self)._carried_out(answered)
+
+    def _adapting(self) -> Retraining:
+        """The same run, with a snapshot of unlabelled samples to adapt to."""
+        session = self.run_step("unlabelled samples", adapted_session, self.session, self.run)
+        return replace(self, session=session, trigger=self.trigger | {"kind": ADAPT})
+
+    def _carried_out(self, answered: Answered | None) -> Result:
         kept = self._kept()
-        if kept is None and self.trigger["kind"] == "drift":
-            lesson = self.run_step("ingest feedback", learn_from_feedback, self.session, self.trigger)
+        if kept is None and self.trigger["kind"] not in ("person", ADAPT):
+            lesson = self.run_step("ingest feedback", learn_from_feedback, self.session, self.trigger, self.run)
+            if lesson.decision.action == ADAPT:
+                return self._adapting()._carried_out(answered)
             if not lesson.start:
                 return Result(self._record("skipped", lesson.reason))
         case, judged_before = self._resumed(kept) if kept else (self._learnt(), False)
@@ -120,6 +135,14 @@ class Retraining:
             judgement = judgement.with_more(shipping_decisions(self.session.config.gates, trial))
             case = replace(case.with_judgement(judgement), seconds=case.seconds | trial.seconds)
         return self._decide(case, judgement, trial, answered)
+
+    def skipped(self, reason: str) -> Result:
+        """Ends the run before it learns anything."""
+        return Result(self._record("skipped", reason))
+
+    def _device(self) -> AbstractContextManager[None]:
+        config = self.session.config
+        return alone_on(config.device, config.operation.device_wait_minutes)
 
     def _decide(self, case: _Case, judgement: Judgement, trial: Trial, answered: Answered | None) -> Result:
         gate = approval_gate(self.session.config)
@@ -153,7 +176,7 @@ class Retraining:
 
     def _learnt(self) -> _Case:
         dataset = self.run_step("dataset", dataset_version, self.session.workspace.root).digest
-        candidate = make_candidate(Stages(self.session.workspace, self.session.config, watcher()), dataset, self.run_step)
+        candidate = make_candidate(Stages(self.session.workspace, self.session.config, watcher(), self._device), dataset, self.run_step)
         judged = judge_candidate(self.session, candidate, self.trigger["kind"], self.run_step)
         return _Case(dataset, candidate, judged, candidate.seconds | dict(judged.seconds))
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
+from pydantic import JsonValue
+
+from flows.claims import alarm_of
 from flows.events import EmittedEvent
 from pipelines.core.errors import RegraftError
 from pipelines.progress import Progress, silent
@@ -79,7 +82,7 @@ def find_runs(deployment: UUID | str, since: datetime) -> list[FlowRunSummary]:
 
     with get_client(sync_client=True) as client:
         wanted = FlowRunFilter(
-            deployment_id=FlowRunFilterDeploymentId(any_=[_deployment_id(deployment)]),
+            deployment_id=FlowRunFilterDeploymentId(any_=[deployment_id(deployment)]),
             expected_start_time=FlowRunFilterExpectedStartTime(after_=since),
         )
         runs = client.read_flow_runs(flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_ASC)
@@ -184,17 +187,34 @@ def reconcile_drift(
     return Reconciliation("reconciled", _start(deployment, event))
 
 
-def _start(deployment: UUID | str, event: EmittedEvent) -> FlowRunSummary:
+def start_for_alarm(deployment: UUID | str, alarm: str, trigger: Mapping[str, JsonValue]) -> FlowRunSummary:
+    """Starts the retraining for an alarm, once: a second call gives the first one's run.
+
+    Args:
+        deployment: The retraining's id, or `flow name/deployment name`.
+        alarm: Its name, of `flows.claims.alarm_of`.
+        trigger: Of the run, as the automation would have given it.
+    """
     from prefect.client.orchestration import get_client
 
-    trigger = {"kind": "drift", "event": event.name, "event_id": str(event.id), "evidence": dict(event.payload)}
-    key = f"regraft-drift-{event.id}"
-    parameters = {"trigger": trigger}
     with get_client(sync_client=True) as client:
         run = client.create_flow_run_from_deployment(
-            _deployment_id(deployment), parameters=parameters, idempotency_key=key, tags=[_RECONCILED_TAG]
+            deployment_id(deployment),
+            parameters={"trigger": dict(trigger)},
+            idempotency_key=f"regraft-drift-{alarm}",
+            tags=[_RECONCILED_TAG],
         )
     return _summary(run)
+
+
+def _start(deployment: UUID | str, event: EmittedEvent) -> FlowRunSummary:
+    trigger: dict[str, JsonValue] = {
+        "kind": "drift",
+        "event": event.name,
+        "event_id": str(event.id),
+        "evidence": dict(event.payload),
+    }
+    return start_for_alarm(deployment, alarm_of(trigger) or str(event.id), trigger)
 
 
 def _poll(look: Callable[[], FlowRunSummary | None], activity: str, deadline_seconds: float, progress: Progress) -> FlowRunSummary | None:
@@ -209,7 +229,15 @@ def _poll(look: Callable[[], FlowRunSummary | None], activity: str, deadline_sec
     return found
 
 
-def _deployment_id(deployment: UUID | str) -> UUID:
+def deployment_id(deployment: UUID | str) -> UUID:
+    """The id of a deployment.
+
+    Args:
+        deployment: Its id, or `flow name/deployment name`.
+
+    Raises:
+        RegraftError: There is none on the server.
+    """
     from prefect.client.orchestration import get_client
     from prefect.exceptions import ObjectNotFound
 

@@ -10,12 +10,19 @@ from flows.endpoint_record import EndpointRecord, recorded_endpoint
 from flows.records import RunRecord, read_records
 from flows.server_record import recorded_server
 from flows.session import Session
+from flows.trigger_orders import Orders, read_orders
+from flows.trigger_rows import LatestRows, latest_rows
 from pipelines.versioning.registry import ChampionRecord, champion
 
 
 @dataclass(frozen=True)
 class Status:
-    """A workspace at one moment; what is None is not there (yet)."""
+    """A workspace at one moment; what is None is not there (yet).
+
+    Attributes:
+        trigger: The last ten decisions about retrainings.
+        orders: What a person said to the automation.
+    """
 
     project: str
     champion: ChampionRecord | None
@@ -23,6 +30,8 @@ class Status:
     prefect_ui: str | None
     last_run: RunRecord | None
     last_verdict: dict[str, Any] | None
+    trigger: LatestRows
+    orders: Orders
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
@@ -33,6 +42,11 @@ class Status:
             "prefect_ui": self.prefect_ui,
             "last_run": self.last_run.model_dump(mode="json", include=_RUN_FIELDS) if self.last_run else None,
             "last_verdict": self.last_verdict,
+            "trigger": {
+                "holds": self.orders.model_dump(mode="json"),
+                "decisions": [row.model_dump(mode="json") for row in self.trigger.rows],
+                "n_damaged_rows": self.trigger.n_damaged,
+            },
         }
 
 
@@ -52,6 +66,8 @@ def read_status(session: Session) -> Status:
         prefect_ui=server.ui_url if server else None,
         last_run=runs[-1] if runs else None,
         last_verdict=_verdict(json.loads(verdicts[-1].read_bytes()), str(verdicts[-1].parent)) if verdicts else None,
+        trigger=latest_rows(session),
+        orders=read_orders(session),
     )
 
 

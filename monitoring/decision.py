@@ -9,6 +9,7 @@ import numpy as np
 
 from monitoring.alarm_budget import ERROR_RATE_SHARE, SMALLEST_LEVEL, Allowance
 from monitoring.bursts import burst_length
+from monitoring.data_quality import QualityLimits, judge_data_quality
 from monitoring.harm import judge_harm
 from monitoring.label_shift import estimate_class_shares
 from monitoring.narrowing import narrowed
@@ -115,6 +116,7 @@ def _facts(window: Window, reference: Reference, config: MonitorSection, allowed
         "level": allowed.level,
         "false_alarms_per_year": config.false_alarms_per_year,
         "seed": config.seed,
+        "data_quality": judge_data_quality(window, QualityLimits.of(reference)),
     }
 
 

@@ -21,8 +21,9 @@ from pipelines.intervals import one_sided_bounds
 BOUND_LEVEL = 0.99
 # Error rates that are bet on: this share of the way from the bound to 1.
 _ALTERNATIVES = (0.03, 0.1, 0.25, 0.5)
-# Evidence is not piled up above this, so that a rate that came down is seen to have come down. (Less evidence is always valid.)
-_MOST_EVIDENCE = 20.0
+# Evidence is not piled up above this, so that a rate that came down is seen to have come down. (Less evidence is always valid.) Of a rate
+# that stays risen, a stretch of right answers hides the alarm at about one look in as many.
+_MOST_EVIDENCE = 1_000.0
 
 
 class ErrorRate(BaseModel):
@@ -97,7 +98,7 @@ def evidence_path(is_error: NDArray[np.bool_], weights: NDArray[np.float64], all
         allowed_error_frac: In (0, 1].
 
     Returns:
-        [..., t], at most 20.
+        [..., t], at most 1,000.
     """
     path = np.zeros(is_error.shape)
     if allowed_error_frac >= 1:

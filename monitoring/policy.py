@@ -1,111 +1,121 @@
-"""Whether a verdict starts a retraining. Pure: all that it looks at is an argument."""
+"""Whether a retraining starts, or what is done instead. Pure: all that it looks at is an argument.
+
+Drift alone never retrains: without new labels the same data would give the same model again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Literal
-
-from monitoring.verdict import Verdict
+from monitoring.trigger import conditions as look_at
+from monitoring.trigger.decision import Action, Cause, Condition, TriggerDecision
+from monitoring.trigger.situation import Situation
 from pipelines.config import TriggerSection
 
-Cause = Literal["drift", "degraded", "new_labels"]
+__all__ = ["decide"]
+
+# In the order in which the first obstacle is named. A schedule is a person's plan: neither quiet nor a pace is asked of it.
+_OBSTACLES = ("not_stopped", "not_snoozed", "none_running", "cooled_down", "within_budget", "untried_data")
+_OBSTACLES_OF_A_SCHEDULE = ("not_stopped", "none_running", "untried_data")
+# Adapting learns from other inputs than the labelled data that were refused; the pace is kept by `enough_unlabelled`.
+_OBSTACLES_OF_ADAPTING = ("not_stopped", "not_snoozed", "none_running", "cooled_down", "within_budget")
 
 
-@dataclass(frozen=True)
-class TriggerDecision:
-    """Start a retraining or not.
+def decide(situation: Situation, config: TriggerSection) -> TriggerDecision:
+    """Decides, with the first that applies.
 
-    Attributes:
-        start: Whether to.
-        reason: For people.
-        cause: What called for it, whether or not it starts; None where nothing did.
-    """
+    1. Broken inputs: an alarm, and nothing is learned from them.
+    2. Nothing calls for it (no harmful drift, no risen error rate, not enough new labels to do without): none.
+    3. Enough new labels: retrain, unless an obstacle stands in the way.
+    4. Harmful drift, too few labels, adapting asked for and enough unlabelled inputs: adapt, with the same obstacles.
+    5. Too few labels: ask for them.
 
-    start: bool
-    reason: str
-    cause: Cause | None
-
-
-def decide_retraining(
-    verdict: Verdict,
-    n_new_labels: int,
-    last_retraining_at: datetime | None,
-    running: bool,
-    refused_digests: Collection[str],
-    now: datetime,
-    config: TriggerSection,
-    *,
-    data_digest: str | None = None,
-) -> TriggerDecision:
-    """Decides. Drift alone never retrains: without new labels the same data would give the same model again.
-
-    Nor does drift that costs nothing, unless the configuration says so.
+    A scheduled retraining needs neither cause nor new labels; it honours a stop, one that runs, and data that were refused.
 
     Args:
-        verdict: Of the latest window.
-        n_new_labels: Labelled samples that the champion has not seen.
-        last_retraining_at: Start of the last one, whatever became of it; None if there was none. Aware, as `now`.
-        running: Whether one is under way.
-        refused_digests: Digests of the data whose candidates the gates refused.
-        now: The time to count the cool-down to.
-        config: `min_new_labels`, `cooldown_minutes`, `on_harmless_drift`.
-        data_digest: Of the data that a retraining would use; None where it is not known before the data are put together.
+        situation: What was found.
+        config: What is asked for.
 
     Returns:
-        The decision; its reason names the first obstacle.
+        The decision, with every condition; its reason names the first obstacle.
     """
-    if is_harmless(verdict) and not config.on_harmless_drift:
-        return TriggerDecision(False, f"The window is drifted, but nothing needs to be done. {_harm_reason(verdict)}", None)
-    cause = _cause(verdict, n_new_labels, config)
+    cause = _cause(situation, config)
+    found = _conditions(situation, cause, config)
+    action, reason = _choice(situation, cause, config, {condition.name: condition for condition in found})
+    return TriggerDecision(action=action, reason=reason, cause=cause, conditions=found)
+
+
+def _cause(situation: Situation, config: TriggerSection) -> Cause | None:
+    if situation.scheduled:
+        return "schedule"
+    if situation.verdict == "degraded":
+        return "degraded"
+    if situation.verdict == "drift" and (config.on_harmless_drift or not situation.is_harmless):
+        return "drift"
+    enough = config.retrain_at_new_labels is not None and situation.n_new_labels >= config.retrain_at_new_labels
+    return "new_labels" if enough else None
+
+
+def _conditions(situation: Situation, cause: Cause | None, config: TriggerSection) -> tuple[Condition, ...]:
+    if situation.scheduled:
+        return (look_at.not_stopped(situation), look_at.none_running(situation), look_at.untried_data(situation))
+    return (
+        look_at.intact_inputs(situation),
+        look_at.cause(situation, cause, config),
+        look_at.enough_labels(situation, config),
+        look_at.not_stopped(situation),
+        look_at.not_snoozed(situation),
+        look_at.none_running(situation),
+        look_at.cooled_down(situation, config),
+        look_at.within_budget(situation, config),
+        look_at.untried_data(situation),
+        look_at.enough_unlabelled(situation, config),
+    )
+
+
+def _choice(situation: Situation, cause: Cause | None, config: TriggerSection, found: dict[str, Condition]) -> tuple[Action, str]:
+    if cause == "schedule":
+        obstacle = _obstacle(found, _OBSTACLES_OF_A_SCHEDULE)
+        return (
+            ("none", f"Not now, although it is scheduled: {obstacle}.") if obstacle else ("retrain", "Retraining starts: it is scheduled.")
+        )
+    if not found["intact_inputs"].passed:
+        return "raise_data_quality_alarm", f"The inputs are broken, so nothing is learned from them: {situation.data_quality_problem}"
     if cause is None:
-        return TriggerDecision(False, f"Nothing calls for it: the window is {_name(verdict)} and {_labels(n_new_labels, config)}.", None)
-    obstacle = _obstacle(n_new_labels, last_retraining_at, running, refused_digests, now, config, data_digest)
-    called_by = f"the window is {_name(verdict)}" if cause != "new_labels" else "enough new labels have come in"
+        return "none", _nothing_calls(situation, config)
+    if found["new_labels"].passed:
+        return _retrain(situation, cause, _obstacle(found, _OBSTACLES))
+    if cause == "drift" and not situation.is_harmless and found["unlabelled"].passed:
+        return _adapt(situation, config, _obstacle(found, _OBSTACLES_OF_ADAPTING))
+    return "ask_for_labels", _labels_wanted(situation, config)
+
+
+def _obstacle(found: dict[str, Condition], names: tuple[str, ...]) -> str | None:
+    return next((found[name].problem for name in names if not found[name].passed), None)
+
+
+def _nothing_calls(situation: Situation, config: TriggerSection) -> str:
+    if situation.is_harmless:
+        return f"The window is drifted, but nothing needs to be done. {situation.harm_reason}".rstrip()
+    return f"Nothing calls for it: the window is {look_at.window_in_words(situation)}; {situation.n_new_labels} new labels wait."
+
+
+def _retrain(situation: Situation, cause: Cause, obstacle: str | None) -> tuple[Action, str]:
+    called_by = "enough new labels have come in" if cause == "new_labels" else f"the window is {look_at.window_in_words(situation)}"
     if obstacle:
-        return TriggerDecision(False, f"Not now, although {called_by}: {obstacle}.", cause)
-    return TriggerDecision(True, f"Retraining starts: {called_by}, and there are {n_new_labels} new labels to learn from.", cause)
+        return "none", f"Not now, although {called_by}: {obstacle}."
+    return "retrain", f"Retraining starts: {called_by}, and there are {situation.n_new_labels} new labels to learn from."
 
 
-def is_harmless(verdict: Verdict) -> bool:
-    """Whether the inputs changed at no cost."""
-    return verdict.verdict == "drift" and verdict.harm is not None and verdict.harm.harm == "costs_nothing"
+def _adapt(situation: Situation, config: TriggerSection, obstacle: str | None) -> tuple[Action, str]:
+    why = f"the window is drifted and {look_at.labels_in_words(situation, config)}"
+    if obstacle:
+        return "none", f"No adaptation now, although {why}: {obstacle}."
+    return "adapt", f"Adapting starts, without labels: {why}; {situation.n_unlabelled} unlabelled inputs were kept."
 
 
-def _harm_reason(verdict: Verdict) -> str:
-    return verdict.harm.reason if verdict.harm else ""
-
-
-def _cause(verdict: Verdict, n_new_labels: int, config: TriggerSection) -> Cause | None:
-    if verdict.verdict in ("drift", "degraded"):
-        return "drift" if verdict.verdict == "drift" else "degraded"
-    return "new_labels" if n_new_labels >= config.min_new_labels else None
-
-
-def _obstacle(
-    n_new_labels: int,
-    last_retraining_at: datetime | None,
-    running: bool,
-    refused_digests: Collection[str],
-    now: datetime,
-    config: TriggerSection,
-    data_digest: str | None,
-) -> str | None:
-    if n_new_labels < config.min_new_labels:
-        return f"{_labels(n_new_labels, config)}; label requests of this window and feed them back"
-    if running:
-        return "a retraining is under way"
-    if last_retraining_at is not None and now < (ready_at := last_retraining_at + timedelta(minutes=config.cooldown_minutes)):
-        return f"the last one started at {last_retraining_at:%Y-%m-%d %H:%M} UTC; the cool-down ends at {ready_at:%H:%M} UTC"
-    if data_digest is not None and data_digest in refused_digests:
-        return f"a candidate of these very data ({data_digest[:12]}) was refused; it takes other data to get another answer"
-    return None
-
-
-def _name(verdict: Verdict) -> str:
-    return {"ok": "unchanged", "drift": "drifted", "degraded": "degraded", "insufficient_data": "too small to judge"}[verdict.verdict]
-
-
-def _labels(n_new_labels: int, config: TriggerSection) -> str:
-    return f"there are {n_new_labels} new labels of the {config.min_new_labels} that make it worth while"
+def _labels_wanted(situation: Situation, config: TriggerSection) -> str:
+    why = f"the window is {look_at.window_in_words(situation)}, and {look_at.labels_in_words(situation, config)}"
+    if situation.n_waiting_for_label is None:
+        return f"Labels are asked for: {why}; label requests of this window and feed them back."
+    if situation.n_waiting_for_label == 0:
+        return f"Labels are asked for: {why}, but no input without a label was kept; raise serving.sample_raw_frac."
+    return f"Labels are asked for: {why}; {situation.n_waiting_for_label} kept inputs wait for one."

@@ -49,6 +49,7 @@ def write_report(
     evidently_workspace: Path | None = None,
     project: str = "regraft",
     excerpts: Mapping[str, Excerpt] | None = None,
+    trigger: str = "",
 ) -> Path:
     """Writes `drift.html` into `out`.
 
@@ -60,6 +61,7 @@ def write_report(
         evidently_workspace: Also keep the charts in this Evidently workspace, for `evidently ui --workspace`.
         project: Of that workspace; made if it is not there.
         excerpts: Of requests, by the name of the raw input.
+        trigger: HTML of the decision about a retraining (`monitoring.report_trigger`).
 
     Returns:
         Path of the page: one file, no remote address is ever loaded.
@@ -72,7 +74,7 @@ def write_report(
         if evidently_workspace is not None:
             _keep(snapshot, evidently_workspace, project, [signal.name for signal in verdict.signals])
     path = out / REPORT_FILE
-    path.write_text(_with_header(page, verdict, excerpts), encoding="utf-8")
+    path.write_text(_with_header(page, header_html(verdict, excerpts) + trigger), encoding="utf-8")
     return path
 
 
@@ -177,10 +179,10 @@ def _new_project(workspace: Any, name: str, signals: Sequence[str]) -> Any:
     return project
 
 
-def _with_header(page: str, verdict: Verdict, excerpts: Mapping[str, Excerpt] | None) -> str:
+def _with_header(page: str, header: str) -> str:
     policy = f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     head, body = page.replace("<head>", f"<head>{policy}", 1).split("<body>", 1)
-    return f"{head}<body>{header_html(verdict, excerpts)}{body}"
+    return f"{head}<body>{header}{body}"
 
 
 @contextmanager

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
+from monitoring.data_quality import DataQuality
 from monitoring.harm import Harm
+from monitoring.html_table import html_table
 from monitoring.label_shift import ClassShare
 from monitoring.novel_groups import NovelGroup, ShiftedRequest
 from monitoring.quality import Accuracy, Quality
@@ -60,9 +62,11 @@ def header_html(verdict: Verdict, excerpts: Mapping[str, Excerpt] | None = None)
         parts += [_most_shifted(verdict.novelty.most_shifted, excerpts), _groups(verdict.novelty.groups, excerpts)]
     if verdict.class_shares:
         parts.append(_class_shares(verdict.class_shares))
+    if verdict.data_quality is not None and (verdict.signals or verdict.data_quality.alarm):
+        parts.append(_data_quality(verdict.data_quality))
     if verdict.problems:
         rows = [[problem] for problem in verdict.problems]
-        parts.append(_table(f"Log lines left out: {verdict.n_malformed}", ["request: problem"], rows))
+        parts.append(html_table(f"Log lines left out: {verdict.n_malformed}", ["request: problem"], rows))
     return "\n".join([*parts, "</section>"])
 
 
@@ -72,7 +76,11 @@ def _title(verdict: Verdict) -> str:
         f" window {verdict.window_id}, seed {verdict.seed}."
     )
     badge = f'<span class="badge" style="background:{_COLOURS[verdict.verdict]}">{_TITLES[verdict.verdict]}</span>'
-    return f'<h1>{badge}</h1><p>{escape(verdict.reason)}</p><p>{_MEANINGS[verdict.verdict]}</p><p class="note">{facts}</p>'
+    broken = verdict.data_quality_problem
+    if broken:
+        badge += f' <span class="badge" style="background:{_COLOURS["drift"]}">Broken inputs</span>'
+    alarm = f"<p>Data-quality alarm: {escape(broken)} Look at the camera, or at what sends the requests.</p>" if broken else ""
+    return f'<h1>{badge}</h1>{alarm}<p>{escape(verdict.reason)}</p><p>{_MEANINGS[verdict.verdict]}</p><p class="note">{facts}</p>'
 
 
 def _signals(verdict: Verdict) -> str:
@@ -86,7 +94,7 @@ def _signals(verdict: Verdict) -> str:
         " equally over the families, by Holm's method within one. The charts below show the same p-values and limits, rounded."
     )
     marks = [signal.drifted for signal in verdict.signals]
-    return _table("Tests", ["signal", "family", "statistic", "p", "limit", "method"], rows, marks, note)
+    return html_table("Tests", ["signal", "family", "statistic", "p", "limit", "method"], rows, marks, note)
 
 
 def _quality(quality: Quality, harm: Harm | None) -> str:
@@ -106,7 +114,7 @@ def _quality(quality: Quality, harm: Harm | None) -> str:
             f"Sequential test of more errors than on the reference, over {found.n_labelled} labels of this bundle, {found.n_errors} of them"
             f" wrong, up to {100 * found.allowed_error_frac:.1f} % is usual: evidence {found.evidence:.2g}, limit 1."
         )
-    return _table("Quality", ["", "value", "95 % interval", "n"], rows, [False, False, False, quality.degraded], note)
+    return html_table("Quality", ["", "value", "95 % interval", "n"], rows, [False, False, False, quality.degraded], note)
 
 
 def _cells(accuracy: Accuracy) -> list[str]:
@@ -122,12 +130,12 @@ def _numbers(where: Where) -> str:
     note = "Effect: share of pairs in which the window's value is larger, minus the share in which it is smaller."
     note += " Embedding: distance to the reference's mean, 1 is usual."
     columns = ["number", "median before", "median now", "effect"]
-    return _table("What moved", columns, rows, [move.drifted for move in where.numbers], note)
+    return html_table("What moved", columns, rows, [move.drifted for move in where.numbers], note)
 
 
 def _classes(where: Where) -> str:
     rows = [[move.label, f"{100 * move.reference_frac:.1f} %", f"{100 * move.window_frac:.1f} %"] for move in where.classes[:_MAX_ROWS]]
-    return _table("Answers", ["label", "share before", "share now"], rows)
+    return html_table("Answers", ["label", "share before", "share now"], rows)
 
 
 def _class_shares(shares: tuple[ClassShare, ...]) -> str:
@@ -141,7 +149,18 @@ def _class_shares(shares: tuple[ClassShare, ...]) -> str:
         for share in shares[:_MAX_ROWS]
     ]
     note = "If nothing changed but how often each class comes (label shift), these are the shares: the answers, corrected for confusions."
-    return _table("Classes, if only their shares changed", ["class", "share before", "share now", "95 % interval"], rows, note=note)
+    return html_table("Classes, if only their shares changed", ["class", "share before", "share now", "95 % interval"], rows, note=note)
+
+
+def _data_quality(found: DataQuality) -> str:
+    rows = [
+        [check.name, str(check.n_broken), str(check.n), f"{100 * check.usual_frac:.0f} %", f"{check.p_value:.2g}"] for check in found.checks
+    ]
+    note = (
+        f"Are the inputs still pictures? Exact binomial tests; {found.level:g} is the chance of an alarm on a window with the usual shares."
+    )
+    columns = ["broken inputs", "found", "of", "usual up to", "p"]
+    return html_table("Data quality", columns, rows, [check.alarm for check in found.checks], note)
 
 
 def _domains(where: Where) -> str:
@@ -156,7 +175,7 @@ def _domains(where: Where) -> str:
         ]
         for count in where.domains[:_MAX_ROWS]
     ]
-    return _table("Domains", ["domain", "requests", "to the bundle", "mean confidence", "labelled wrong"], rows)
+    return html_table("Domains", ["domain", "requests", "to the bundle", "mean confidence", "labelled wrong"], rows)
 
 
 def _most_shifted(requests: Sequence[ShiftedRequest], excerpts: Mapping[str, Excerpt]) -> str:
@@ -195,15 +214,3 @@ def _shown(excerpt: Excerpt | None) -> str:
         if excerpt.picture
         else f"<blockquote><bdi>{escape(excerpt.text)}</bdi></blockquote>"
     )
-
-
-def _table(title: str, columns: list[str], rows: list[list[str]], marks: Iterable[bool] = (), note: str = "") -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    flags = [*marks, *[False] * len(rows)]
-    body = "".join(_row(row, moved) for row, moved in zip(rows, flags, strict=False))
-    return f'<h2>{escape(title)}</h2><table><tr>{head}</tr>{body}</table><p class="note">{escape(note)}</p>'
-
-
-def _row(cells: list[str], moved: bool) -> str:
-    opening = '<tr class="moved">' if moved else "<tr>"
-    return opening + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from monitoring.data_quality import DataQuality
 from monitoring.harm import Harm
 from monitoring.label_shift import ClassShare
 from monitoring.novel_groups import Novelty
@@ -41,6 +42,7 @@ class Verdict(BaseModel):
         harm: Of a drift, what it costs; None otherwise.
         novelty: Of a drift, the most shifted requests and groups of them; None otherwise.
         class_shares: Of a drift, the shares of the true classes if nothing but these changed; None otherwise, or where it cannot be told.
+        data_quality: Whether the inputs are broken, whatever the verdict is; None in a verdict of an earlier version.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +68,12 @@ class Verdict(BaseModel):
     harm: Harm | None = None
     novelty: Novelty | None = None
     class_shares: tuple[ClassShare, ...] | None = None
+    data_quality: DataQuality | None = None
+
+    @property
+    def data_quality_problem(self) -> str | None:
+        """What is broken about the inputs; None where nothing is."""
+        return self.data_quality.reason if self.data_quality is not None and self.data_quality.alarm else None
 
     @property
     def drifted(self) -> tuple[SignalResult, ...]:

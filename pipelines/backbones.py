@@ -64,6 +64,21 @@ class SelectedBackbone(BaseModel):
         """Bytes to inputs of this backbone."""
         return modality_of(self.preprocess, self._folder)
 
+    @property
+    def image_preprocess(self) -> ImagePreprocess:
+        """The preprocessing, for what only images have; the conf file is refused before it comes to another.
+
+        Raises:
+            ConfigurationError: It is of another kind of input.
+        """
+        if isinstance(self.preprocess, ImagePreprocess):
+            return self.preprocess
+        raise ConfigurationError(
+            got=f"{self.spec.name}, a backbone whose inputs are of kind {self.preprocess.kind}.",
+            allowed="a backbone of images.",
+            next_step="take another method or backbone in the conf file.",
+        )
+
     def beside(self, folder: Path) -> SelectedBackbone:
         """The same with its files in `folder`, under their names in a bundle."""
         placed = self.model_copy()

@@ -8,12 +8,14 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from pipelines.baselines import Outcome, have_same_weights, is_a_probe, is_from_scratch, scratch_method, write_baselines
-from pipelines.config import BehaviourGate, Method, NegativeTransferGate, RobustnessGate
+from pipelines.config import AdaptMethod, BehaviourGate, Method, NegativeTransferGate, RobustnessGate, plain_method
 from pipelines.core.bundle import read_manifest
 from pipelines.core.errors import ConfigurationError, DataError
 from pipelines.dataset import read_samples
+from pipelines.plain_training import write_plain_training
 from pipelines.stages import Stages
 from pipelines.store import StageOutput, StageStore
+from pipelines.unlabelled import read_unlabelled
 
 
 def baselines(
@@ -35,7 +37,7 @@ def baselines(
 
     own, made_from = stages.config.method, (dataset, split, selected, trained)
     outcomes = {
-        "scratch": Outcome("same") if is_from_scratch(own) else _baseline(stages, scratch_method(gate, own), *made_from),
+        "scratch": Outcome("same") if is_from_scratch(own) else _baseline(stages, scratch_method(gate, plain_method(own)), *made_from),
         "probe": Outcome("same") if is_a_probe(own, trained.path) else _baseline(stages, probe_section(stages.config), *made_from),
     }
 
@@ -44,6 +46,29 @@ def baselines(
 
     key: dict[str, JsonValue] = {name: [outcome.state, outcome.why, outcome.evaluated] for name, outcome in outcomes.items()}
     return StageStore(stages.workspace.store).run("baselines", {"split": split.fingerprint, **key}, "pipelines.baselines", make)
+
+
+def plain_training(
+    stages: Stages, method: AdaptMethod, dataset: str, split: StageOutput, selected: StageOutput, trained: StageOutput
+) -> StageOutput:
+    """Trains as the adapted candidate's source was trained, and takes that model's answers for the test split.
+
+    Args:
+        stages: Of the workspace, with the candidate's configuration.
+        method: The candidate's.
+        dataset: Digest of the dataset version.
+        split: What is learnt from, and tested on.
+        selected: The candidate's backbone.
+        trained: The candidate's training.
+    """
+    outcome = _baseline(stages, method.source, dataset, split, selected, trained)
+
+    def make(out: Path) -> None:
+        unlabelled = read_unlabelled(stages.workspace.data, str(method.unlabelled))
+        write_plain_training(outcome, read_samples(split.path / "samples.csv"), unlabelled, out)
+
+    key: dict[str, JsonValue] = {"plain": [outcome.state, outcome.why, outcome.evaluated], "unlabelled": method.unlabelled}
+    return StageStore(stages.workspace.store).run("plain_training", {"split": split.fingerprint, **key}, "pipelines.plain_training", make)
 
 
 def _baseline(stages: Stages, method: Method, dataset: str, split: StageOutput, selected: StageOutput, trained: StageOutput) -> Outcome:

@@ -12,11 +12,14 @@ import pandas as pd
 from pipelines.config import SplitSection
 from pipelines.core.errors import ConfigurationError, DataError, Finding
 from pipelines.core.label_sets import SEPARATOR, LabelsPerSample
+from pipelines.image_files import ImageFile
 from pipelines.labels_append import csv_line
 from pipelines.labels_table import OPTIONAL_COLUMNS, REQUIRED_COLUMNS
 from pipelines.modalities.inspection import InputFile, content_digest
 from pipelines.sample_source import SPLIT_FOLDERS, SampleSource, SourceSample, count_by_label, read_source
+from pipelines.shared_groups import NOBODY_SHARES, said_of_sharing
 from pipelines.split import unit_hash
+from pipelines.split_sharing import samples_with_shared_groups
 from pipelines.staging import is_vacant, staged_folder
 from pipelines.text_rows import TEXT_COLUMN
 
@@ -39,6 +42,7 @@ class ImportSummary:
         fixed_splits: Whether `labels.csv` states the splits, because the source does.
         notes: What was decided for the team, as sentences.
         n_all: Samples.
+        n_grouped: Samples that look like another one and were given a common group, so that they share its split.
     """
 
     labels: tuple[str, ...]
@@ -47,6 +51,7 @@ class ImportSummary:
     fixed_splits: bool
     notes: tuple[str, ...]
     n_all: int
+    n_grouped: int = 0
 
 
 def import_samples(source: Path, target_data: Path, labels_per_sample: LabelsPerSample = "one", task: str = "image") -> ImportSummary:
@@ -54,7 +59,7 @@ def import_samples(source: Path, target_data: Path, labels_per_sample: LabelsPer
 
     Files keep their names and folders; texts go into the table. Folders named like splits fix the splits. Where they have no test folder,
     the validation folder is the test split; where no validation is left, a fifth of train becomes validation, chosen by a hash of the
-    content.
+    content. Where the source states neither group nor split, images that look alike get a common group.
 
     Args:
         source: A folder of class folders, a folder with a labels table, or a table (see `pipelines.sample_source`).
@@ -75,20 +80,27 @@ def import_samples(source: Path, target_data: Path, labels_per_sample: LabelsPer
     content = read_source(source, labels_per_sample, task=task)
     samples, notes, split_faults = _fixed_splits(content)
     _refuse_faults(source, content, split_faults, task)
+    sharing = NOBODY_SHARES
     with staged_folder(target_data) as staging:
         if task == "text":
             _write_texts(samples, staging / LABELS_TABLE)
         else:
-            _copy_files(samples, content.root, staging)
-            _write_labels(samples, staging / LABELS_TABLE)
+            placed, sharing = samples_with_shared_groups(content.root, samples, _images_of(content.inputs), SplitSection())
+            _copy_files(placed, content.root, staging)
+            _write_labels(placed, staging / LABELS_TABLE)
     return ImportSummary(
         labels=content.classes,
         n_samples=count_by_label(samples, content.classes, labels_per_sample),
         ignored=content.ignored,
         fixed_splits=any(sample.split for sample in samples),
-        notes=(*notes, *_about_separators(content.classes)),
+        notes=(*notes, *_about_separators(content.classes), *said_of_sharing(sharing.n_grouped, sharing.n_held_out)),
         n_all=len(samples),
+        n_grouped=sharing.n_grouped,
     )
+
+
+def _images_of(inputs: Sequence[InputFile]) -> list[ImageFile]:
+    return [found for found in inputs if isinstance(found, ImageFile)]
 
 
 def _copy_files(samples: Sequence[SourceSample], root: Path, staging: Path) -> None:

@@ -12,7 +12,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipelines.config import ProjectConfig
@@ -26,7 +26,10 @@ from pipelines.labels_append import append_rows
 from pipelines.labels_table import LabelRow, LabelsTable, held_by_task, read_labels_table
 from pipelines.modalities.inspection import InputFile
 from pipelines.modalities.text_inputs import inspect_text
+from pipelines.quarantine import Unused
 from pipelines.sample_source import SourceSample, read_source
+from pipelines.shared_groups import NOBODY_SHARES
+from pipelines.split_sharing import rows_with_shared_groups
 from pipelines.staging import replace_file
 from pipelines.text_rows import TEXT_COLUMN, text_bytes
 from pipelines.workspace import Workspace
@@ -50,11 +53,17 @@ class IngestSummary:
         n_added: New ones.
         n_known: Whose bytes or picture are in the data already, with the same label.
         findings: What could not be used, and why.
+        n_grouped: New ones that look like another sample and were given its group, so that they share its split.
+        n_held_out: New ones that look like test samples and like what is learnt from: in `holdout`, which no stage uses.
+        unused: The samples among `findings` that have a file.
     """
 
     n_added: int
     n_known: int
     findings: tuple[Finding, ...]
+    n_grouped: int = 0
+    n_held_out: int = 0
+    unused: tuple[Unused, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -117,7 +126,8 @@ def ingest_folder(source: Path, data_dir: Path, config: ProjectConfig, domain: s
         for sample, found in zip(content.samples, content.inputs, strict=True)
     ]
     summary = _add(data_dir, candidates, INGESTED_FOLDER, config)
-    return IngestSummary(summary.n_added, summary.n_known, (*content.findings, *summary.findings))
+    unread = [Unused(item.where, content.root / item.where, NewSample("", "", domain), item.problem) for item in content.findings]
+    return replace(summary, findings=(*content.findings, *summary.findings), unused=(*unread, *summary.unused))
 
 
 def unknown_samples(data_dir: Path, new: Sequence[NewSample], config: ProjectConfig, raw_dir: Path | None = None) -> list[NewSample]:
@@ -173,18 +183,25 @@ def _add(data_dir: Path, candidates: Sequence[_Candidate], folder: str, config: 
             known.hash_files({size for item in candidates if (size := file_size(item.file)) is not None})
         rows: list[dict[str, str]] = []
         findings: list[Finding] = []
+        unused: list[Unused] = []
         for candidate in candidates:
             label, problem = read_label(candidate.sample.label, config.labels, config.labels_per_sample)
             item = replace(candidate, sample=replace(candidate.sample, label=label))
             outcome = Unusable(problem) if problem else _judged(item, known)
             if isinstance(outcome, Unusable):
                 findings.append(Finding(item.where, outcome.problem))
+                unused.append(Unused(item.where, item.file, item.sample, outcome.problem))
             elif outcome is not None:
                 rows.append(_placed(outcome, folder, data_dir, staging) | _cells(item.sample))
                 _add_known(known, outcome.found, item.sample.label)
+        sharing = NOBODY_SHARES
+        if config.task == "image":
+            keep = _workspace(data_dir).state / "thumbnails.npz"
+            rows, sharing = rows_with_shared_groups(data_dir, table.rows, rows, keep, staging, config.split)
         if rows:
             append_rows(table_path, table.columns, rows, staging)
-    return IngestSummary(len(rows), len(candidates) - len(rows) - len(findings), tuple(findings))
+    n_known = len(candidates) - len(rows) - len(findings)
+    return IngestSummary(len(rows), n_known, tuple(findings), sharing.n_grouped, sharing.n_held_out, tuple(unused))
 
 
 def _placed(outcome: _Content, folder: str, data_dir: Path, staging: Path) -> dict[str, str]:

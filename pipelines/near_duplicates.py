@@ -132,7 +132,7 @@ def read_pairs(path: Path) -> list[NearDuplicates]:
     return [NearDuplicates(**{**row, "difference": float(row["difference"])}) for row in rows]
 
 
-def difference_limits(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
+def difference_limits(thumbnails: NDArray[np.uint8], places: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
     """How different a picture and its near-duplicate may be, for each picture.
 
     A share of the difference between the picture and the fifth nearest of 1,000 others, which says how much alike different pictures of
@@ -140,19 +140,21 @@ def difference_limits(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     Args:
         thumbnails: uint8 [n, 32, 32], in an order that has nothing to do with what they show, as that of their ids.
+        places: Of the pictures whose limits are wanted [m]; of all where None.
 
     Returns:
-        float32 [n].
+        float32 [m].
     """
-    unit = _unit_vectors(thumbnails)
-    others = unit[:_N_OTHERS]
+    wanted = np.arange(len(thumbnails)) if places is None else places
+    others = _unit_vectors(thumbnails[:_N_OTHERS])
     rank = min(_RANK, len(others) - 1)
-    usual = np.empty(len(unit), dtype=np.float32)
-    for start in range(0, len(unit), _ROWS_AT_ONCE):
-        differences = 1 - unit[start : start + _ROWS_AT_ONCE] @ others.T
+    usual = np.empty(len(wanted), dtype=np.float32)
+    for start in range(0, len(wanted), _ROWS_AT_ONCE):
+        some = wanted[start : start + _ROWS_AT_ONCE]
+        differences = 1 - _unit_vectors(thumbnails[some]) @ others.T
         # A picture among the others is none of its own.
-        own = np.arange(start, min(start + len(differences), len(others)))
-        differences[own - start, own] = np.inf
+        own = np.flatnonzero(some < len(others))
+        differences[own, some[own]] = np.inf
         usual[start : start + len(differences)] = np.partition(differences, rank - 1, axis=1)[:, rank - 1] if rank else 0
     return np.asarray(np.clip(_LIMIT_FRAC * usual, _SMALLEST_LIMIT, _LARGEST_LIMIT), dtype=np.float32)
 
@@ -196,16 +198,41 @@ def similar_pairs(
     Returns:
         Places [p, 2], the smaller first, and differences [p].
     """
-    factor = _SIDE_PX // _SEARCH_SIDE_PX
-    searched = _unit_vectors(thumbnails.reshape(-1, _SEARCH_SIDE_PX, factor, _SEARCH_SIDE_PX, factor).mean(axis=(2, 4), dtype=np.float32))
+    searched = _search_vectors(thumbnails)
     everything, learnt = np.arange(len(searched)), np.flatnonzero(~is_test)
     # Once more among what is learnt from alone: a test sample's copies in the test split must not hide those elsewhere.
     found = [_neighbours(searched, everything, everything), _neighbours(searched, np.flatnonzero(is_test), learnt)]
-    candidates = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
-    candidates = candidates[candidates[:, 0] != candidates[:, 1]]
+    candidates = _each_once(np.concatenate(found))
     differences = _differences(thumbnails, candidates)
     kept = differences <= limits[candidates].min(axis=1)
     return candidates[kept], differences[kept]
+
+
+def pairs_of_new(thumbnails: NDArray[np.uint8], is_new: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The pairs within the limits of both of which one is new at least: the old ones are not compared with each other.
+
+    Args:
+        thumbnails: uint8 [n, 32, 32], ordered as for `difference_limits`.
+        is_new: [n]; of these the 16 nearest are searched, among all.
+
+    Returns:
+        Places [p, 2], the smaller first.
+    """
+    candidates = _each_once(_neighbours(_search_vectors(thumbnails), np.flatnonzero(is_new), np.arange(len(thumbnails))))
+    places, compared = np.unique(candidates, return_inverse=True)
+    limits = difference_limits(thumbnails, places)[compared.reshape(candidates.shape)]
+    is_alike = _differences(thumbnails, candidates) <= limits.min(axis=1, initial=np.inf)
+    return np.asarray(candidates[is_alike], dtype=np.int64)
+
+
+def _search_vectors(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
+    factor = _SIDE_PX // _SEARCH_SIDE_PX
+    return _unit_vectors(thumbnails.reshape(-1, _SEARCH_SIDE_PX, factor, _SEARCH_SIDE_PX, factor).mean(axis=(2, 4), dtype=np.float32))
+
+
+def _each_once(pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+    candidates = np.unique(np.sort(pairs, axis=1), axis=0)
+    return np.asarray(candidates[candidates[:, 0] != candidates[:, 1]], dtype=np.int64)
 
 
 def _neighbours(vectors: NDArray[np.float32], queries: NDArray[np.int64], base: NDArray[np.int64]) -> NDArray[np.int64]:

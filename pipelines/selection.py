@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from pipelines.backbones import SelectedBackbone, select_backbone, write_selected
-from pipelines.config import BestOfBackbones, ProbeMethod, ProjectConfig, SingleBackbone, TimmBackbone
+from pipelines.config import BestOfBackbones, ProbeMethod, ProjectConfig, SingleBackbone, TimmBackbone, plain_method
 from pipelines.core.bundle import canonical_json
 from pipelines.core.errors import DataError
 from pipelines.intervals import clopper_pearson
@@ -134,7 +134,8 @@ def select_best(
 
 def probe_section(config: ProjectConfig) -> ProbeMethod:
     """How candidates are probed: as the project's own method probes, where it does."""
-    section = config.method if isinstance(config.method, ProbeMethod) else getattr(config.method, "probe", None)
+    method = plain_method(config.method)
+    section = method if isinstance(method, ProbeMethod) else getattr(method, "probe", None)
     return section if isinstance(section, ProbeMethod) else ProbeMethod()
 
 

@@ -3,6 +3,8 @@
 A sample's split is a hash of its own key and nothing else, so it never moves, whatever is added, removed or sorted anew. The key is
 its group where the labels table gives one, else its decoded pixels: copies of a picture, in another file format too, stay together. Of a
 text the key is its content without case and white space.
+A group that reads `pixels:` and the digest of a picture stands for that picture's own key: so a near-duplicate that came later shares the
+split of a sample that has no group, and that sample's row stays as it was (`pipelines.shared_groups` writes them, docs/adr/0009).
 A split that the table states itself wins. Of files with the same bytes one is a sample.
 
 What a rule on single samples cannot keep together is refused and named: one group, or one picture, in two of train, validation and
@@ -12,6 +14,7 @@ test. That takes a picture that lies in two groups, or splits that the table sta
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +32,7 @@ COPIES = "copies.csv"
 _DIGEST = "content_digest"
 _USED: tuple[Split, ...] = ("train", "validation", "test")
 _NEEDED: tuple[Split, ...] = ("train", "test")
+_LIKE_A_PICTURE = re.compile("pixels:[0-9a-f]{64}")
 
 
 def unit_hash(key: str, salt: str) -> float:
@@ -47,6 +51,16 @@ def split_of(key: str, section: SplitSection) -> Split:
     if position < section.test:
         return "test"
     return "validation" if position < section.test + section.validation else "train"
+
+
+def picture_key(pixel_digest: str) -> str:
+    """The key of a sample without a group; also the group that puts another sample where that picture is."""
+    return f"pixels:{pixel_digest}"
+
+
+def group_key(group: str) -> str:
+    """The key of a sample with this group."""
+    return group if _LIKE_A_PICTURE.fullmatch(group) else f"group:{group}"
 
 
 def assign_splits(manifest: Path, config: ProjectConfig, out: Path) -> None:
@@ -94,7 +108,10 @@ def _keyed_samples(manifest: Path) -> pd.DataFrame:
     table = samples.merge(digests, on="path", how="left", validate="one_to_one")
     # The manifest writes the id for a sample whose row gives no group.
     grouped = table["group"] != table["id"]
-    table["key"] = ("group:" + table["group"]).where(grouped, listed.key + table[_DIGEST])
+    table["key"] = table["group"].map(group_key).where(grouped, listed.key + table[_DIGEST])
+    # Who counts samples by group, as a fold does, must find a picture and its near-duplicates in one.
+    is_named = ~grouped & table["key"].isin(table.loc[grouped, "group"])
+    table["group"] = table["group"].mask(is_named, table["key"])
     return table
 
 
@@ -125,7 +142,7 @@ def _torn(used: pd.DataFrame, column: str, what: str) -> list[Finding]:
     n_splits = used.groupby(column)["split"].nunique()
     torn = used[used[column].isin(n_splits[n_splits > 1].index)]
     if column == "key":
-        torn = torn[torn["key"].str.startswith("group:")]
+        torn = torn[torn["key"].str.startswith("group:") | torn["key"].isin(used["group"])]
     places: dict[str, list[str]] = defaultdict(list)
     for row in torn.itertuples():
         places[str(getattr(row, column))].append(f"{row.path} ({row.split})")
@@ -133,6 +150,8 @@ def _torn(used: pd.DataFrame, column: str, what: str) -> list[Finding]:
 
 
 def _name(what: str, key: str) -> str:
+    if key.startswith("pixels:"):
+        return f"the near-duplicates of the picture {key.removeprefix('pixels:')[:12]}"
     return f"{what} {key.removeprefix('group:')!r}" if key.startswith("group:") else f"{what} {key[:12]}"
 
 

@@ -6,6 +6,8 @@ import re
 import shutil
 import time
 from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,11 +40,15 @@ class Stages:
     """The stages of one workspace under one configuration.
 
     Every method returns at once where the store has the output. Heavy imports happen only in stages that really run.
+
+    Attributes:
+        while_training: What is held only while the device trains, for example a lock on it.
     """
 
     workspace: Workspace
     config: ProjectConfig
     progress: Progress = silent
+    while_training: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @property
     def _store(self) -> StageStore:
@@ -168,7 +174,8 @@ class Stages:
 
             run = train if self.config.compute.processes == 1 else train_in_processes
             kept = KeptFolders(self.workspace.features, checkpoints)
-            run(split.path / "samples.csv", self.workspace.data, selected.path / "backbone.json", self.config, kept, out, self.progress)
+            with self.while_training():
+                run(split.path / "samples.csv", self.workspace.data, selected.path / "backbone.json", self.config, kept, out, self.progress)
             (out / HARDWARE_FILE).write_bytes(canonical_json(describe_hardware(self.config.device)))
 
         sections = self._section("labels", "labels_per_sample", "method", "device", "compute", "seed")

@@ -51,9 +51,9 @@ class Workspace:
     def state(self) -> Path:
         """What git and DVC do not keep.
 
-        All of it can be made again, three parts apart: `serving/` (request log, feedback and raw inputs that were not ingested yet),
-        `runs/` (records of decisions, which the cool-down and the policy read) and `monitoring/` (what windows were allowed of the false
-        alarms).
+        All of it can be made again, five parts apart: `serving/` (request log, feedback and raw inputs that were not ingested yet),
+        `runs/` (records of decisions, which the cool-down and the policy read), `monitoring/` (what windows were allowed of the false
+        alarms), `labels/` (what was handed out to be labelled) and `quarantine/` (samples that wait to be corrected).
         """
         return self.root / ".regraft"
 

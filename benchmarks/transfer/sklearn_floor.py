@@ -27,7 +27,7 @@ def contend(job: Job, folder: Path) -> Outcome:
     def features(rows: list[list[str]]) -> object:
         parts = []
         for start in range(0, len(rows), 64):
-            batch = preprocess([Path(path).read_bytes() for path, _ in rows[start : start + 64]], selected.preprocess)
+            batch = preprocess([Path(path).read_bytes() for path, _ in rows[start : start + 64]], selected.image_preprocess)
             with torch.inference_mode():
                 parts.append(network(torch.from_numpy(batch)))
         return torch.cat(parts).numpy()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from flows.cli import approve, demo, endpoint, learn, registry, setup, watch
+from flows.cli import approve, demo, endpoint, labels, learn, predict, registry, setup, trigger, watch
 from flows.cli.console import print_error
 from flows.environment import CONSOLE_LOG_LEVEL
 from pipelines.core.errors import RegraftError
@@ -22,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for group in (demo, setup, learn, approve, registry, endpoint, watch):
+for group in (demo, setup, labels, learn, predict, approve, registry, endpoint, watch, trigger):
     group.register(app)
 
 

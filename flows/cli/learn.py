@@ -44,6 +44,10 @@ def retrain(
         str | None,
         typer.Option("--force", help="A reason; promotes although gates refuse. Kept in the registry. Errors cannot be forced."),
     ] = None,
+    adapt: Annotated[
+        bool,
+        typer.Option("--adapt", help="Adapts to inputs that the endpoint has kept and nobody has labelled (conf: `adaptation`)."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Runs the flow: validate, train, judge, package, serve once, promote. Exit code 1: a gate refused."""
@@ -57,7 +61,7 @@ def retrain(
             stderr_console().print("starting Prefect (a temporary server takes 10 to 20 s; `regraft deploy` keeps one)", style="dim")
         from flows.retrain import run_retrain
 
-        record = run_retrain(session.workspace.root, conf, overrides or (), trigger, progress, force)
+        record = run_retrain(session.workspace.root, conf, overrides or (), "adapt" if adapt else trigger, progress, force)
     print_run(record, as_json=as_json)
     if record.outcome == "refused":
         raise typer.Exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flows.cli.console import print_json
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from flows.monitor import MonitorResult
     from flows.production import Deployed
     from flows.status import Status
+    from flows.trigger_orders import Orders
+    from flows.trigger_rows import LatestRows
     from pipelines.versioning.registry import ChampionRecord
 
 
@@ -89,11 +92,13 @@ def print_ranking(ranking: BackboneRanking, *, as_json: bool) -> None:
 def print_verdict(result: MonitorResult, *, as_json: bool) -> None:
     """A window's verdict."""
     if as_json:
-        print_json({**result.verdict.model_dump(mode="json"), "reports": {"drift": str(result.report)}})
+        decision = result.decision.model_dump(mode="json")
+        print_json({**result.verdict.model_dump(mode="json"), "decision": decision, "reports": {"drift": str(result.report)}})
         return
     colour = {"ok": "green", "insufficient_data": "yellow"}.get(result.verdict.verdict, "red")
     _stdout().print(f"[bold {colour}]{result.verdict.verdict}[/] ({result.verdict.n_requests} requests)", highlight=False)
-    _stdout().print(f"{result.verdict.reason}\nreport: {result.report}", markup=False, highlight=False, soft_wrap=True)
+    said = f"{result.verdict.reason}\n{result.decision.action.replace('_', ' ')}: {result.decision.reason}\nreport: {result.report}"
+    _stdout().print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_status(status: Status, *, as_json: bool) -> None:
@@ -114,8 +119,34 @@ def print_status(status: Status, *, as_json: bool) -> None:
         if run
         else "last run      none yet",
         f"last verdict  {verdict['verdict']}: {verdict['reason']}" if verdict else "last verdict  none yet",
+        f"automation    {status.orders.in_words(datetime.now(UTC)) or 'on; `regraft trigger` snoozes or stops it'}",
     ]
     _stdout().print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    _print_decisions(status.trigger)
+
+
+def _print_decisions(found: LatestRows) -> None:
+    if found.rows:
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(
+            "when", "asked by", "verdict", "new labels", "action", "why", title="decisions about retraining", title_justify="left"
+        )
+        for row in reversed(found.rows):
+            table.add_row(*("" if value is None else escape(str(value)) for value in row.as_shown().values()))
+        _stdout().print(table)
+    if found.n_damaged:
+        _stdout().print(f"{found.n_damaged} damaged rows of the decisions were passed over", highlight=False)
+
+
+def print_orders(orders: Orders, *, as_json: bool) -> None:
+    """What a person said to the automation."""
+    if as_json:
+        print_json(orders.model_dump(mode="json"))
+        return
+    said = orders.in_words(datetime.now(UTC)) or "on: drift and schedules start retrainings again"
+    _stdout().print(f"automation    {said}", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_champion(record: ChampionRecord, *, as_json: bool) -> None:

@@ -3,12 +3,23 @@
 Frozen, no unknown keys, all errors at once, each with its path, the value and what is allowed. One module for each part of the file.
 """
 
+from pipelines.config.adaptation import (
+    AdaptMethod,
+    AdaptRecipe,
+    BatchNormAdaptation,
+    CoralAdaptation,
+    DannAdaptation,
+    Method,
+    ShotAdaptation,
+    plain_method,
+)
 from pipelines.config.backbones import Backbone, BestOfBackbones, ShippedBackbone, SingleBackbone, TimmBackbone, TransformersBackbone
 from pipelines.config.card import CardSection
 from pipelines.config.compute import ComputeSection
 from pipelines.config.data import DataSection, SplitSection
 from pipelines.config.gates import (
     SHIPPING_GATES,
+    AdaptationGate,
     BeatsChampionGate,
     BehaviourGate,
     CalibrationGate,
@@ -31,23 +42,28 @@ from pipelines.config.methods import (
     AutoMethod,
     FineTuneMethod,
     GradualMethod,
+    LoraMethod,
     LpFtMethod,
-    Method,
+    PlainMethod,
     ProbeMethod,
     PrototypeMethod,
     Recipe,
     ScratchMethod,
 )
-from pipelines.config.operation import BundleSection, MonitorSection, ServingSection, TriggerSection
+from pipelines.config.operation import BundleSection, MonitorSection, OperationSection, ServingSection, TriggerSection
 from pipelines.config.project import LEARNING_SECTIONS, MACHINE_PATHS, ProjectConfig
 
 __all__ = [
     "LEARNING_SECTIONS",
     "MACHINE_PATHS",
     "SHIPPING_GATES",
+    "AdaptMethod",
+    "AdaptRecipe",
+    "AdaptationGate",
     "AugmentSection",
     "AutoMethod",
     "Backbone",
+    "BatchNormAdaptation",
     "BeatsChampionGate",
     "BehaviourGate",
     "BestOfBackbones",
@@ -55,6 +71,8 @@ __all__ = [
     "CalibrationGate",
     "CardSection",
     "ComputeSection",
+    "CoralAdaptation",
+    "DannAdaptation",
     "DataSection",
     "FineTuneMethod",
     "Gate",
@@ -64,11 +82,14 @@ __all__ = [
     "LatencyGate",
     "LeakageGate",
     "LicenceGate",
+    "LoraMethod",
     "LpFtMethod",
     "Method",
     "MinMetricGate",
     "MonitorSection",
     "NegativeTransferGate",
+    "OperationSection",
+    "PlainMethod",
     "ProbeMethod",
     "ProjectConfig",
     "PrototypeMethod",
@@ -77,6 +98,7 @@ __all__ = [
     "ScratchMethod",
     "ServingSection",
     "ShippedBackbone",
+    "ShotAdaptation",
     "SingleBackbone",
     "SizeGate",
     "SlicesGate",
@@ -86,4 +108,5 @@ __all__ = [
     "TransformersBackbone",
     "TriggerSection",
     "load_config",
+    "plain_method",
 ]

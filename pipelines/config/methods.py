@@ -194,6 +194,34 @@ class AutoMethod(Section):
     fine_tune: AutoFineTune = AutoFineTune()
 
 
-Method = Annotated[
-    AutoMethod | ProbeMethod | PrototypeMethod | FineTuneMethod | LpFtMethod | GradualMethod | ScratchMethod, Field(discriminator="kind")
+class LoraMethod(Recipe):
+    """Linear probe, then low-rank adapters on the linear layers of attention and MLP (Hu et al. 2021, https://arxiv.org/abs/2106.09685).
+
+    The backbone's own weights stay; what ships has the adapters merged into them.
+
+    Attributes:
+        probe: The head's start.
+        rank: Of each adapter.
+        alpha: An adapter's output is scaled by alpha / rank.
+        adapter_dropout: Before each adapter.
+    """
+
+    kind: Literal["lora"]
+    probe: ProbeMethod = ProbeMethod()
+    rank: Annotated[int, Field(ge=1)] = 8
+    alpha: Positive = 16.0
+    adapter_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _adapters_only(self) -> LoraMethod:
+        for name, meant_for_blocks in (("n_upper_blocks", self.n_upper_blocks is not None), ("l2_sp", self.l2_sp > 0)):
+            if meant_for_blocks:
+                raise ValueError(f"{name} has no meaning for lora, which trains adapters and the head alone; remove it")
+        return self
+
+
+# Methods that learn from labelled samples alone.
+PlainMethod = Annotated[
+    AutoMethod | ProbeMethod | PrototypeMethod | FineTuneMethod | LpFtMethod | GradualMethod | ScratchMethod | LoraMethod,
+    Field(discriminator="kind"),
 ]

@@ -82,14 +82,63 @@ class MonitorSection(Section):
 
 
 class TriggerSection(Section):
-    """When drift may start a retraining: only with something to learn from, and not again and again.
+    """What may start a retraining by itself: only something to learn from, and not again and again.
 
     Attributes:
-        min_new_labels: Labels that came in since the champion's dataset version.
-        cooldown_minutes: Between two retrainings, whatever became of the first.
+        min_new_labels: Labels that came in since the champion's dataset version; fewer, and drift asks for labels instead. Where it is
+            unknown whether drift costs anything, each start in the last 28 days doubles it.
+        retrain_at_new_labels: So many new labels start a retraining although nothing has drifted; null: never.
+        cooldown_minutes: Between two of these retrainings, whatever became of the first. Those that a person or a schedule starts do
+            not count.
+        max_retrainings_per_week: Of these retrainings, in any seven days; interrupted ones count, too.
         on_harmless_drift: Whether a change that costs no accuracy (`monitor.harmful_loss_frac`) may start one, too.
+        adapt_without_labels: Whether harmful drift without enough labels starts an adaptation to unlabelled inputs; its candidate is
+            judged by the gates like any other.
+        min_unlabelled: Raw inputs kept since the last adaptation that make one worth while.
     """
 
     min_new_labels: Annotated[int, Field(ge=1)] = 50
+    retrain_at_new_labels: Annotated[int, Field(ge=1)] | None = None
     cooldown_minutes: Annotated[float, Field(ge=0)] = 60
+    max_retrainings_per_week: Annotated[int, Field(ge=1)] = 7
     on_harmless_drift: bool = False
+    adapt_without_labels: bool = False
+    min_unlabelled: Annotated[int, Field(ge=20)] = 200
+
+    @model_validator(mode="after")
+    def _not_below_the_least(self) -> TriggerSection:
+        if self.retrain_at_new_labels is not None and self.retrain_at_new_labels < self.min_new_labels:
+            raise ValueError(
+                f"retrain_at_new_labels is {self.retrain_at_new_labels}, less than min_new_labels ({self.min_new_labels}), below which"
+                " nothing is started; raise it, or lower min_new_labels"
+            )
+        return self
+
+
+class OperationSection(Section):
+    """How runs are carried out on a Prefect server: time limits, retries, notifications, and what the reconciler makes good.
+
+    Attributes:
+        notify_block: Prefect notification block, `TYPE/NAME`, for example `slack-webhook/team` or `custom-webhook/team`; `regraft deploy`
+            tells it of failed runs, runs that wait for a person, promotions, refusals and alarms. null: nobody is told.
+        retrain_timeout_minutes: Of one retraining, without the time that it waits for a person.
+        batch_timeout_minutes: Of one batch of predictions.
+        monitor_timeout_minutes: Of one look at the traffic, and of one reconciliation.
+        task_timeout_minutes: Of one step of a run, its waiting for the device included.
+        n_retries: Of a step that failed because something could not be reached: a remote, the Hub, the server. Nothing else is retried.
+        retry_delay_seconds: Before the first of them; doubled each time, and up to half of it is added at random.
+        device_wait_minutes: How long a training waits for another one to leave the GPU, or the processor where `device` is cpu.
+        reconcile_hours: An alarm or a crashed run that is older is left alone.
+        max_resumes: How often a run that crashed is started again.
+    """
+
+    notify_block: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9-]*$")] | None = None
+    retrain_timeout_minutes: Annotated[float, Field(gt=0)] = 2_880
+    batch_timeout_minutes: Annotated[float, Field(gt=0)] = 1_440
+    monitor_timeout_minutes: Annotated[float, Field(gt=0)] = 60
+    task_timeout_minutes: Annotated[float, Field(gt=0)] = 1_440
+    n_retries: Annotated[int, Field(ge=0, le=10)] = 3
+    retry_delay_seconds: Annotated[float, Field(gt=0, le=3_600)] = 10
+    device_wait_minutes: Annotated[float, Field(ge=0)] = 720
+    reconcile_hours: Annotated[float, Field(gt=0, le=168)] = 24
+    max_resumes: Annotated[int, Field(ge=0, le=10)] = 2

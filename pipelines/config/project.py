@@ -6,13 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from pipelines.config.adaptation import AdaptMethod, Method
 from pipelines.config.backbones import Backbone
 from pipelines.config.card import CardSection
 from pipelines.config.compute import ComputeSection
 from pipelines.config.data import DataSection, SplitSection
-from pipelines.config.gates import SHIPPING_GATES, Gate, MinMetricGate, SlicesGate
-from pipelines.config.methods import AutoMethod, Method
-from pipelines.config.operation import BundleSection, MonitorSection, ServingSection, TriggerSection
+from pipelines.config.gates import SHIPPING_GATES, AdaptationGate, Gate, MinMetricGate, SlicesGate
+from pipelines.config.methods import AutoMethod
+from pipelines.config.operation import BundleSection, MonitorSection, OperationSection, ServingSection, TriggerSection
 from pipelines.config.section import Section
 from pipelines.config.tasks import backbone_problem, data_problem, gate_problem, method_problem, with_text_defaults
 from pipelines.core.label_sets import SEPARATOR, LabelsPerSample
@@ -37,6 +38,7 @@ class ProjectConfig(Section):
         task: What a sample is: an image file, or a text in a column of the labels table.
         labels: All allowed labels, in the order of the model's outputs.
         labels_per_sample: `many`: a sample has any number of the labels, written with | between them (`cat|dog`), or none.
+        adaptation: How `regraft retrain --adapt`, and drift without labels (`trigger.adapt_without_labels`), adapt the method's result.
         device: Where training runs; a missing GPU is an error, never a silent change to the CPU.
         seed: Of everything random in training.
     """
@@ -49,6 +51,7 @@ class ProjectConfig(Section):
     split: SplitSection = SplitSection()
     backbone: Backbone
     method: Method = AutoMethod()
+    adaptation: AdaptMethod = AdaptMethod()
     device: Literal["cpu", "cuda"] = "cpu"
     compute: ComputeSection = ComputeSection()
     seed: int = 0
@@ -57,6 +60,7 @@ class ProjectConfig(Section):
     serving: ServingSection = ServingSection()
     monitor: MonitorSection = MonitorSection()
     trigger: TriggerSection = TriggerSection()
+    operation: OperationSection = OperationSection()
     card: CardSection = CardSection()
 
     @model_validator(mode="before")
@@ -88,11 +92,28 @@ class ProjectConfig(Section):
 
     @model_validator(mode="after")
     def _asks_before_it_serves(self) -> ProjectConfig:
-        if all(isinstance(gate, SHIPPING_GATES) for gate in self.gates):
+        if all(isinstance(gate, AdaptationGate) for gate in self.gates):
+            raise ValueError(
+                "the only gate is adaptation, which asks nothing of a model that was not adapted; add another, such as min_metric"
+            )
+        if all(isinstance(gate, (*SHIPPING_GATES, AdaptationGate)) for gate in self.gates):
             kinds = ", ".join(gate.kind for gate in self.gates)
             raise ValueError(
                 f"gates are all on the served Bento ({kinds}); give at least one on what the model answers, such as min_metric"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _adapts_to_something(self) -> ProjectConfig:
+        if isinstance(self.method, AdaptMethod) and self.method.unlabelled is None:
+            raise ValueError(
+                "method adapt names no unlabelled samples; `regraft retrain --adapt` makes a snapshot of those that the endpoint has kept,"
+                " and adapts by the section `adaptation`"
+            )
+        if isinstance(self.method, AdaptMethod) and not any(isinstance(gate, AdaptationGate) for gate in self.gates):
+            raise ValueError("method adapt needs the gate adaptation: add {kind: adaptation} to the gates")
+        if self.adaptation.unlabelled is not None or self.adaptation.source != AdaptMethod().source:
+            raise ValueError("adaptation names unlabelled samples or a source; a run takes its own snapshot, and the project's method")
         return self
 
     @model_validator(mode="after")

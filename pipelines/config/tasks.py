@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipelines.config.adaptation import AdaptMethod, Method
 from pipelines.config.backbones import Backbone, TransformersBackbone
 from pipelines.config.data import DataSection
 from pipelines.config.gates import BehaviourGate, Gate, RobustnessGate
-from pipelines.config.methods import AutoMethod, Method, Recipe
+from pipelines.config.methods import AutoMethod, LoraMethod, Recipe
 
 # By task: `augment.policy` and the corruptions of the gate `robustness`.
 POLICIES: Mapping[str, tuple[str, ...]] = {
@@ -60,6 +61,8 @@ def backbone_problem(task: str, backbone: Backbone) -> str:
 
 def method_problem(task: str, method: Method) -> str:
     """What is wrong with how training samples are changed; empty where nothing is."""
+    if task != "image" and isinstance(method, AdaptMethod | LoraMethod):
+        return f"method {method.kind} is there for images only; take auto, probe, prototype, fine_tune, lp_ft, gradual or scratch"
     recipe = method.fine_tune if isinstance(method, AutoMethod) else method
     if not isinstance(recipe, Recipe):
         return ""

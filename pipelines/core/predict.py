@@ -137,6 +137,8 @@ class Predictor:
 
 
 def _build_networks(manifest: BundleManifest, tensors: dict[str, torch.Tensor]) -> tuple[nn.Module, nn.Module]:
+    from pipelines.core.folding import fold_batch_norms
+
     backbone = build_backbone(manifest.backbone)
     head = build_head(tensors["head.weight"].shape[1], len(manifest.labels))
     for prefix, module in (("backbone.", backbone), ("head.", head)):
@@ -150,7 +152,7 @@ def _build_networks(manifest: BundleManifest, tensors: dict[str, torch.Tensor]) 
                 next_step="package the model again with `regraft retrain`.",
             ) from error
         module.eval().requires_grad_(False)
-    return backbone, head
+    return fold_batch_norms(backbone), head
 
 
 def read_goldens(path: Path) -> list[tuple[Golden, bytes]]:

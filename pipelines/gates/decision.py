@@ -18,6 +18,7 @@ GateKind = Literal[
     "robustness",
     "behaviour",
     "leakage",
+    "adaptation",
     "licence",
     "test_reuse",
     "goldens",

@@ -11,6 +11,7 @@ from pipelines.answers import TestAnswers
 from pipelines.baselines import read_baselines
 from pipelines.config import (
     SHIPPING_GATES,
+    AdaptationGate,
     BeatsChampionGate,
     BehaviourGate,
     CalibrationGate,
@@ -25,6 +26,7 @@ from pipelines.config import (
     TestReuseGate,
 )
 from pipelines.core.errors import ConfigurationError
+from pipelines.gates.adaptation import adaptation
 from pipelines.gates.beats_champion import Champion, beats_champion
 from pipelines.gates.behaviour import behaviour
 from pipelines.gates.calibration import calibration
@@ -38,6 +40,7 @@ from pipelines.gates.robustness import robustness
 from pipelines.gates.sample_sketch import sketch_of
 from pipelines.gates.slices import slices
 from pipelines.gates.test_reuse import PastLooks, error_of_one_look, limited_looks, spread_error
+from pipelines.plain_training import read_plain_training
 
 _NO_LOOKS = PastLooks()
 
@@ -136,6 +139,10 @@ def _decide_by_output(gate: Gate, facts: _Facts) -> Sequence[Decision]:
             return robustness(gate, facts.candidate, facts.output_for(gate))
         case BehaviourGate():
             return behaviour(gate, facts.output_for(gate))
+        case AdaptationGate():
+            folder = facts.measured.get(gate.kind)
+            evidence = None if folder is None else read_plain_training(folder, facts.candidate.labels_per_sample)
+            return (adaptation(gate, facts.candidate, evidence),)
         case LeakageGate():
             return (leakage(gate, facts.output_for(gate)),)
         case _:

@@ -60,13 +60,19 @@ class _Features:
     def __call__(self, inputs: SampleInputs) -> NDArray[np.float32]:
         network: nn.Module | None = None
         if inputs.preprocess not in self._kept:
-            network = self._backbone()
+            network = self._answering()
             key = rows_key("features", network, self._selected, inputs.preprocess)
             self._kept[inputs.preprocess] = KeptRows(RowStore(self._folder, key))
         kept = self._kept[inputs.preprocess]
         if len(kept.missing(inputs)):
-            kept.fill(network or self._backbone(), inputs, self._progress, "features", self._n_workers)
+            kept.fill(network or self._answering(), inputs, self._progress, "features", self._n_workers)
         return kept.rows(inputs, range(len(inputs)))
+
+    def _answering(self) -> nn.Module:
+        """As the endpoint has it (`pipelines.core.predict`)."""
+        from pipelines.core.folding import fold_batch_norms
+
+        return fold_batch_norms(self._backbone())
 
 
 def rows_key(
@@ -85,7 +91,7 @@ def rows_key(
         "preprocess": preprocess.model_dump(mode="json"),
         "machine": _machine(device.type),
         "batch_size": batch_size(network),
-        "code": [code_digest(module) for module in ("pipelines.training.embedding", "pipelines.core.backbones")],
+        "code": [code_digest(module) for module in ("pipelines.training.embedding", "pipelines.core.backbones", "pipelines.core.folding")],
     }
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import JsonValue
 
-from pipelines.config import FineTuneMethod, GradualMethod, LpFtMethod, ScratchMethod
+from pipelines.config import FineTuneMethod, GradualMethod, LoraMethod, LpFtMethod, ScratchMethod
 from pipelines.core.errors import ConfigurationError
 from pipelines.core.heads import build_head
 from pipelines.training.batches import stateless_seed
@@ -33,7 +33,7 @@ _LOGGER = logging.getLogger(__name__)
 # Samples that precisions are compared on.
 _N_COMPARED = 32
 
-GradientMethod = FineTuneMethod | LpFtMethod | GradualMethod | ScratchMethod
+GradientMethod = FineTuneMethod | LpFtMethod | GradualMethod | ScratchMethod | LoraMethod
 Flips = tuple[Literal["horizontal", "vertical"], ...]
 
 
@@ -44,6 +44,7 @@ def train_from(
     flips: Flips,
     deadline: Deadline | None,
     n_open: Callable[[int], int] | None = None,
+    groups: Sequence[Sequence[nn.Parameter]] | None = None,
 ) -> Trained:
     """Trains a network from where it is.
 
@@ -54,9 +55,10 @@ def train_from(
         flips: Directions that leave labels true.
         deadline: Of whoever asked; nothing: none.
         n_open: How many blocks are trained in an epoch, counted from 1; nothing: all of `n_upper_blocks`.
+        groups: Parameters of the backbone that are trained, the uppermost first; nothing: those of its blocks.
     """
     began = time.monotonic()
-    plan = _plan(material, method, network, flips, deadline or Deadline(None), n_open)
+    plan = _plan(material, method, network, flips, deadline or Deadline(None), n_open, groups)
     fitted = fit(plan)
     after = finish(plan, fitted)
     seconds = time.monotonic() - began
@@ -101,6 +103,7 @@ def _plan(
     flips: Flips,
     deadline: Deadline,
     n_open: Callable[[int], int] | None,
+    chosen: Sequence[Sequence[nn.Parameter]] | None,
 ) -> TrainingPlan:
     import torch
 
@@ -110,7 +113,7 @@ def _plan(
     example = torch.from_numpy(material.train.batch(np.arange(min(_N_COMPARED, len(material.train)))))
     network.to(runtime.device)
     runtime = runtime.at(choose_precision(config.compute.precision, network[0], example, runtime.device))
-    groups = trainable_groups(network[0], method.n_upper_blocks)
+    groups = trainable_groups(network[0], method.n_upper_blocks) if chosen is None else chosen
     sources = sources_for(material, method, network, flips, example, runtime)
     return TrainingPlan(
         name=method.kind,

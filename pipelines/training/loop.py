@@ -33,7 +33,7 @@ _CHECKPOINT_FRAC = 0.05
 
 
 def fit(plan: TrainingPlan) -> Fit:
-    """Trains the network in place and leaves the weights of the best epoch in it, the start included.
+    """Trains the network in place and leaves the weights of the best epoch in it, the start included, or of the last (`plan.keeps`).
 
     Goes on from the newest checkpoint of this very training. The start counts as epoch 0, so the end is never worse on validation. With a
     budget the loop ends at a step's end; the epoch that was not finished is not judged. On the CPU the result is the same to the bit in
@@ -121,6 +121,8 @@ class _Run:
         """Does the steps of an epoch that are left; False where time ran out."""
         position = self.position
         prepared = self._opened()
+        if self.plan.before_epoch is not None:
+            self.plan.before_epoch(position.epoch)
         with closing(self.batches.of_epoch(position.epoch, position.step)) as batches:
             for batch in batches:
                 if self._time_is_over():
@@ -149,7 +151,7 @@ class _Run:
             # One process for all: batch norm's statistics may differ between them.
             log_loss, accuracy = validation_loss(self.plan) if runtime.is_main else (0.0, 0.0)
             position.curve.append(Epoch(number, train_loss, runtime.sum(log_loss), runtime.sum(accuracy)))
-            is_best = best_epoch(position.curve) == number
+            is_best = self.plan.keeps == "last" or best_epoch(position.curve) == number
             # Of all epochs or of none: the soup names them by their places.
             is_whole = len(position.epoch_files) == number
             keeps_all = "greedy_soup" in self.plan.recipe.after and runtime.is_main and is_whole
@@ -249,6 +251,7 @@ def _begun(plan: TrainingPlan) -> _Run:
         runtime=plan.runtime,
         seed=plan.config.seed,
         start=start if plan.recipe.l2_sp > 0 else {},
+        part_loss=plan.part_loss,
     )
     ema = None if plan.recipe.ema_decay is None else Ema(plan.network, plan.recipe.ema_decay)
     return _Run(plan, learner, batches, ema, moving, folder, Position(micro_batch=plan.recipe.batch_size))

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,29 @@ if TYPE_CHECKING:
 _N_NAMED_FILES = 5
 
 
+@dataclass(frozen=True)
+class StepPart:
+    """Which part of which step goes through the network.
+
+    Attributes:
+        epoch, step: Of the training; epochs are counted from 1, steps from 0.
+        number: Of the part, from 0.
+        n_parts: Into which the step's batch is cut.
+    """
+
+    epoch: int
+    step: int
+    number: int
+    n_parts: int
+
+
+class PartLoss(Protocol):
+    """A loss of a part of a step as a whole, in one process."""
+
+    def __call__(self, view: nn.Sequential, inputs: torch.Tensor, targets: torch.Tensor, part: StepPart) -> torch.Tensor:
+        """The mean loss over the part's samples, a scalar with gradients; all that is drawn at random depends on `part` alone."""
+
+
 @dataclass(frozen=True, eq=False)
 class Learner:
     """What all steps share.
@@ -39,6 +62,7 @@ class Learner:
         network: Backbone and head, whose parameters are trained.
         view: What a batch goes through: the network, or its upper part, with dropout.
         start: The network's `state_dict` before training, on its device; needed for `l2_sp`.
+        part_loss: In place of the objective; for one process only.
     """
 
     network: nn.Sequential
@@ -50,6 +74,7 @@ class Learner:
     runtime: Runtime
     seed: int
     start: Mapping[str, torch.Tensor]
+    part_loss: PartLoss | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +156,8 @@ def _gradients(learner: Learner, prepared: nn.Module, batch: StepBatch, place: t
         for number, (inputs, targets) in enumerate(parts, start=1):
             with nullcontext() if number == n_parts else runtime.no_sync(prepared):
                 if len(targets):
-                    total += _backward(learner, prepared, inputs, targets, len(batch.chosen), last=number == n_parts)
+                    part = StepPart(*place, number - 1, n_parts)
+                    total += _backward(learner, prepared, inputs, targets, len(batch.chosen), part)
                 else:
                     runtime.backward_of_nothing(prepared, batch.inputs[:1])
     return total
@@ -150,14 +176,18 @@ def parts_of_step(n_global: int, n_processes: int, micro_batch: int) -> tuple[in
 
 
 def _backward(
-    learner: Learner, prepared: nn.Module, inputs: torch.Tensor, targets: torch.Tensor, n_global: int, *, last: bool
+    learner: Learner, prepared: nn.Module, inputs: torch.Tensor, targets: torch.Tensor, n_global: int, part: StepPart
 ) -> torch.Tensor:
-    with learner.runtime.autocast():
-        logits = prepared(inputs)
-    loss = learner.objective.losses(logits, targets).sum()
+    if learner.part_loss is None:
+        with learner.runtime.autocast():
+            logits = prepared(inputs)
+        loss = learner.objective.losses(logits, targets).sum()
+    else:
+        with learner.runtime.autocast():
+            loss = learner.part_loss(learner.view, inputs, targets, part) * len(inputs)
     share = loss / n_global
     # Gradients of all processes are summed: what no sample stands for must come from one of them. The main one has rows in every part.
-    if last and learner.recipe.l2_sp > 0 and learner.runtime.is_main:
+    if part.number == part.n_parts - 1 and learner.recipe.l2_sp > 0 and learner.runtime.is_main:
         share = share + l2_sp_penalty(learner.network, learner.start, learner.recipe.l2_sp)
     learner.runtime.backward(share)
     return loss.detach()

@@ -16,21 +16,31 @@ from typing import Any
 from pydantic import JsonValue
 
 from pipelines.backbones import read_selected
-from pipelines.config import ProjectConfig
+from pipelines.config import AdaptMethod, ProjectConfig
 from pipelines.core.bundle import canonical_json
+from pipelines.dataset import read_samples
 from pipelines.progress import Progress, silent
+from pipelines.training.adaptation.adapt import train_adapted
 from pipelines.training.auto import train_auto
 from pipelines.training.embedding import embed
 from pipelines.training.fine_tuning import train_fine_tune, train_gradual, train_lp_ft, train_scratch
 from pipelines.training.gathering import material_for
 from pipelines.training.inputs import SampleInputs
 from pipelines.training.linear import train_probe
+from pipelines.training.lora import train_lora
 from pipelines.training.material import Material, Trained
 from pipelines.training.network_tensors import network_tensors
 from pipelines.training.prototype import train_prototype
+from pipelines.unlabelled import read_unlabelled, refuse_judged_samples
 
 # The second argument is the method's own section of the configuration.
 Method = Callable[[Material, Any], Trained]
+
+
+def _adapt(material: Material, method: AdaptMethod) -> Trained:
+    return train_adapted(material, method, METHODS[method.source.kind](material, method.source))
+
+
 METHODS: dict[str, Method] = {
     "auto": train_auto,
     "probe": train_probe,
@@ -39,6 +49,8 @@ METHODS: dict[str, Method] = {
     "lp_ft": train_lp_ft,
     "gradual": train_gradual,
     "scratch": train_scratch,
+    "lora": train_lora,
+    "adapt": _adapt,
 }
 
 
@@ -71,6 +83,8 @@ def train(
     """
     import safetensors.torch
 
+    if isinstance(config.method, AdaptMethod) and config.method.unlabelled is not None:
+        refuse_judged_samples(read_samples(samples), read_unlabelled(data, config.method.unlabelled))
     material = gather(samples, data, selected, config, kept, progress)
     trained = METHODS[config.method.kind](material, config.method)
     known = trained.validation_logits

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +23,7 @@ from pipelines.training.curve import Epoch
 from pipelines.training.inputs import BatchSource
 from pipelines.training.material import Deadline
 from pipelines.training.runtime import Runtime
+from pipelines.training.step import PartLoss
 
 if TYPE_CHECKING:
     import torch
@@ -52,6 +53,10 @@ class TrainingPlan:
         deadline: Of whoever asked for it, besides `recipe.budget_minutes`.
         progress: Told of every step.
         seconds_between_checkpoints: Within an epoch; 0 writes one after every step.
+        part_loss: In place of the recipe's loss, where it is more than a mean over labelled samples.
+        before_epoch: Called before an epoch's first step, and again where a training goes on in the middle of one.
+        keeps: Which epoch's weights are the result: the best on validation, or the last where validation is of another domain.
+        further_inputs: What else decides how the training goes, besides all of the above.
     """
 
     name: str
@@ -70,6 +75,10 @@ class TrainingPlan:
     deadline: Deadline
     progress: Progress
     seconds_between_checkpoints: float = SECONDS_BETWEEN_CHECKPOINTS
+    part_loss: PartLoss | None = None
+    before_epoch: Callable[[int], None] | None = None
+    keeps: Literal["best", "last"] = "best"
+    further_inputs: Mapping[str, JsonValue] = field(default_factory=dict)
 
     @property
     def all_open_after(self) -> int:
@@ -113,6 +122,7 @@ def training_identity(plan: TrainingPlan) -> str:
         "samples": [[sample.id, sample.label] for source in (plan.train, plan.validation) for sample in source.samples],
         "start": state_digest(plan.network.state_dict()),
         "torch": torch.__version__,
+        **plan.further_inputs,
     }
     return hashlib.sha256(canonical_json(content)).hexdigest()
 

@@ -160,7 +160,13 @@ def push_objects(repo: Repo, directory: HashInfo) -> None:
     except transfer_errors() as error:
         raise _remote_gone(repo, str(error)) from error
     if result.failed:
-        raise _remote_gone(repo, f"{len(result.failed)} of {len(objects)} files could not be written")
+        lost = f"{len(result.failed)} of {len(objects)} files could not be written"
+        raise _remote_gone(repo, lost) from _transfer_error(remote)(lost)
+
+
+def _transfer_error(remote: HashFileDB) -> type[OSError]:
+    """DVC tells how many files failed and only logs why. Over a network that may pass; who tries again goes by this type."""
+    return OSError if remote.fs.protocol == "local" else ConnectionError
 
 
 def _refuse_missing(status: CompareStatusResult) -> None:
@@ -223,9 +229,10 @@ def _download(repo: Repo, objects: set[HashInfo], cache: HashFileDB) -> None:
     lacking = {item for item in objects if not cache.exists(str(item.value))}
     if not lacking:
         return
-    result = transfer(require_remote(repo), cache, lacking, validate_status=_refuse_missing)
+    remote = require_remote(repo)
+    result = transfer(remote, cache, lacking, validate_status=_refuse_missing)
     if result.failed:
-        raise OSError(f"{len(result.failed)} of {len(lacking)} files could not be read")
+        raise _transfer_error(remote)(f"{len(result.failed)} of {len(lacking)} files could not be read")
 
 
 def discard_damaged(repo: Repo, tree: Tree) -> int:

@@ -16,11 +16,12 @@ import yaml
 from PIL import Image
 
 from flows.environment import apply_environment
-from flows.server import stop_server
+from flows.server import running_server, stop_server
 from flows.worker import start_worker, stop_worker
 from pipelines.versioning.registry import refusals
 from pipelines.workspace import Workspace
 from tests.conftest import git
+from tests.end_to_end.browser import CHROMIUM, page_in_browser
 from tests.end_to_end.test_retrain import environment, regraft
 from tests.flows.conftest import preserved_environment
 
@@ -101,6 +102,12 @@ def test_approved_then_too_late(deployed: Workspace) -> None:
     waiting = kept_record(deployed, run)
     assert waiting["outcome"] == "waiting"
     assert Path(waiting["reports"]["run"]).is_file(), "a person has something to look at"
+    server = running_server(deployed)
+    assert server is not None
+    if CHROMIUM is not None:
+        page = page_in_browser(f"{server.ui_url}/runs/flow-run/{run}")
+        for text in ("workspace-person", "Suspended", "Resume"):
+            assert text in page, f"the run's page does not show {text}"
     assert git(deployed.root, "tag") == ""
     status = regraft("status", "--workspace", str(deployed.root))
     assert (status["last_run"]["run"], status["last_run"]["outcome"]) == (str(run), "waiting")

@@ -21,7 +21,7 @@ from pipelines.workspace import Workspace
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _SMALL_FLOWS = "tests/flows/fixtures/small_flows.py"
-SMALL_FLOWS = FlowSources(CHECKOUT, retrain=f"{_SMALL_FLOWS}:retrain_flow", monitor=f"{_SMALL_FLOWS}:monitor_flow")
+SMALL_FLOWS = FlowSources(CHECKOUT, *(f"{_SMALL_FLOWS}:{name}_flow" for name in ("retrain", "monitor", "batch", "reconcile")))
 
 
 def project_config(project: str, cooldown_minutes: float = 60) -> ProjectConfig:

@@ -240,7 +240,31 @@ def test_nothing_to_serve_yet(workspace: Path, capsys: pytest.CaptureFixture[str
 def test_status_of_a_new_workspace(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main_ok(["status", "--workspace", str(workspace), "--json"])
     status = json.loads(capsys.readouterr().out)
-    assert status == {"project": "insects", "champion": None, "endpoint": None, "prefect_ui": None, "last_run": None, "last_verdict": None}
+    nothing = dict.fromkeys(("champion", "endpoint", "prefect_ui", "last_run", "last_verdict"))
+    trigger = {"holds": {"stop": None, "snooze": None}, "decisions": [], "n_damaged_rows": 0}
+    assert status == {"project": "insects", **nothing, "trigger": trigger}
+
+
+def test_a_person_stops_snoozes_and_resumes(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ["--workspace", str(workspace)]
+    code, error = failure(capsys, ["trigger", "snooze", "soon", "--why", "audit", *place])
+    assert (code, "for example 12h" in str(error["allowed"])) == (2, True)
+    main_ok(["trigger", "snooze", "12h", "--why", "audit", *place])
+    main_ok(["trigger", "stop", "--why", "the line is being rebuilt", "--by", "Ada", *place])
+    capsys.readouterr()
+    main_ok(["status", *place])
+    shown = capsys.readouterr().out
+    assert "automation    stopped by Ada since" in shown
+    assert "decisions about retraining" in shown
+    main_ok(["trigger", "resume", "--json", *place])
+    assert json.loads(capsys.readouterr().out) == {"stop": None, "snooze": None}
+    main_ok(["status", "--json", *place])
+    decisions = json.loads(capsys.readouterr().out)["trigger"]["decisions"]
+    assert [row["action"] for row in decisions] == ["snooze", "stop", "resume"]
+    path = workspace / ".regraft" / "trigger" / "insects.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"at": "2026')
+    main_ok(["status", *place])
+    assert "1 damaged rows of the decisions were passed over" in capsys.readouterr().out
 
 
 def test_doctor_names_what_is_missing(workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -250,6 +274,18 @@ def test_doctor_names_what_is_missing(workspace: Path, tmp_path: Path, capsys: p
         main(["doctor", "--workspace", str(tmp_path), "--json"])
     found = {finding["name"]: finding for finding in json.loads(capsys.readouterr().out)}
     assert not found["workspace"]["ok"]
+
+
+def test_doctor_looks_at_the_teams_behaviour_tests(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    conf = workspace / "conf" / "insects.yaml"
+    content = yaml.safe_load(conf.read_text())
+    content["gates"].append({"kind": "behaviour", "file": "behaviour.yaml"})
+    conf.write_text(yaml.safe_dump(content))
+    with pytest.raises(SystemExit, match="2"):
+        main(["doctor", "--workspace", str(workspace), "--json"])
+    found = {finding["name"]: finding for finding in json.loads(capsys.readouterr().out)}
+    assert not found["behaviour tests"]["ok"]
+    assert "behaviour.yaml" in found["behaviour tests"]["found"]
 
 
 def test_an_unforeseen_error_is_no_refusal(workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

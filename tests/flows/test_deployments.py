@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from flows.automations import dead_runs_automation, drift_automation, drift_parameters
 from flows.deployments import FlowSources, Schedules, deploy
 from flows.environment import apply_environment
-from flows.events import DRIFT_DETECTED
+from flows.events import DRIFT_DETECTED, LABELS_READY
 from flows.server import prefect_server
 from flows.worker import ensure_work_pool
 from pipelines.core.bundle import canonical_json
@@ -26,6 +26,7 @@ from pipelines.core.errors import ConfigurationError
 from pipelines.workspace import Workspace
 from tests.flows.conftest import CHECKOUT, SMALL_FLOWS, Stack, make_workspace, preserved_environment, project_config, until
 
+ALL_FLOWS = ("retrain", "monitor", "batch", "reconcile")
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
@@ -44,11 +45,11 @@ def prefect_loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def rendered(payload: dict[str, Any], event_id: str) -> dict[str, Any]:
+def rendered(payload: dict[str, Any], event_id: str, name: str = DRIFT_DETECTED) -> dict[str, Any]:
     """What Prefect's server makes of the automation's parameters for such an event."""
     from prefect.utilities.schema_tools.hydration import HydrationContext, hydrate
 
-    event = {"id": event_id, "payload": payload}
+    event = {"event": name, "id": event_id, "payload": payload}
     return hydrate(drift_parameters(), HydrationContext(render_jinja=True, raise_on_error=True, jinja_context={"event": event}))
 
 
@@ -60,6 +61,12 @@ def test_the_evidence_reaches_the_retraining_unchanged(payload: dict[str, Any]) 
     assert trigger.keys() == {"kind", "event", "event_id", "evidence"}
     assert (trigger["kind"], trigger["event"], trigger["event_id"]) == ("drift", DRIFT_DETECTED, "0b1c")
     assert canonical_json(trigger["evidence"]) == canonical_json(payload)  # where 1, 1.0 and true differ
+
+
+@pytest.mark.usefixtures("prefect_loaded")
+def test_labels_that_are_worth_a_retraining_are_no_drift() -> None:
+    trigger = rendered({}, "0b1c", LABELS_READY)["trigger"]
+    assert (trigger["kind"], trigger["event"]) == ("labels", LABELS_READY)
 
 
 @pytest.mark.usefixtures("prefect_loaded")
@@ -86,7 +93,10 @@ def test_dead_runs_are_looked_for_among_the_projects_own() -> None:
 
 
 @pytest.mark.usefixtures("prefect_loaded")
-@pytest.mark.parametrize(("schedules", "name"), [(Schedules(retrain="every day"), "retrain"), (Schedules(monitor="* * * 13 *"), "monitor")])
+@pytest.mark.parametrize(
+    ("schedules", "name"),
+    [(Schedules(retrain="every day"), "retrain"), (Schedules(monitor="* * * 13 *"), "monitor"), (Schedules(reconcile="* *"), "reconcile")],
+)
 def test_a_wrong_cron_expression_is_refused_before_anything_is_registered(workspace: Workspace, schedules: Schedules, name: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"the {name} schedule '.*', which is no cron expression.*five fields"):
         deploy(workspace, project_config("toy"), schedules=schedules, sources=SMALL_FLOWS)
@@ -99,9 +109,10 @@ def test_the_installed_flows_are_those_of_this_checkout() -> None:
 @pytest.mark.usefixtures("prefect_loaded")
 def test_prefect_yaml_says_the_same_as_deploy() -> None:
     content = yaml.safe_load((CHECKOUT / "prefect.yaml").read_text())
-    retrain, monitor = content["deployments"]
+    retrain, monitor, batch, reconcile = content["deployments"]
     sources = FlowSources(CHECKOUT)
-    assert [retrain["entrypoint"], monitor["entrypoint"]] == [sources.retrain, sources.monitor]
+    entrypoints = [deployment["entrypoint"] for deployment in content["deployments"]]
+    assert entrypoints == [sources.retrain, sources.monitor, sources.batch, sources.reconcile]
     wanted = drift_automation("{{ $REGRAFT_PROJECT }}", uuid4(), project_config("toy").trigger.cooldown_minutes)
     (trigger,) = retrain["triggers"]
     assert trigger["name"] == wanted.name
@@ -110,8 +121,10 @@ def test_prefect_yaml_says_the_same_as_deploy() -> None:
     assert set(trigger["for_each"]) == wanted.trigger.for_each
     assert (trigger["threshold"], trigger["within"]) == (wanted.trigger.threshold, wanted.trigger.within.total_seconds())
     assert trigger["parameters"] == drift_parameters()
-    for deployment in (retrain, monitor):
+    assert batch["concurrency_limit"] == {"limit": 1, "collision_strategy": "ENQUEUE"}
+    for deployment in (retrain, monitor, reconcile):
         assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    for deployment in content["deployments"]:
         assert deployment["work_pool"]["name"] == "regraft-{{ $REGRAFT_PROJECT }}"
 
 
@@ -201,7 +214,7 @@ def test_a_pool_that_exists_keeps_its_type(stack: Stack) -> None:
 def test_prefects_own_tool_accepts_prefect_yaml(workspace: Workspace, tmp_path: Path) -> None:
     checkout = tmp_path / "checkout"
     (checkout / "flows").mkdir(parents=True)
-    for name in ("retrain", "monitor"):
+    for name in ("retrain", "monitor", "batch", "reconciling"):
         shutil.copy(CHECKOUT / "tests/flows/fixtures/small_flows.py", checkout / "flows" / f"{name}.py")
     shutil.copy(CHECKOUT / "prefect.yaml", checkout)
     apply_environment(workspace)
@@ -215,14 +228,26 @@ def test_prefects_own_tool_accepts_prefect_yaml(workspace: Workspace, tmp_path: 
         assert answer.returncode == 0, answer.stdout + answer.stderr
         sources, automation = FlowSources(checkout), "regraft-toy: drift starts a retraining"
         with get_client(sync_client=True) as client:
-            by_tool = client.read_deployment_by_name("retrain/toy")
+            by_tool = {name: client.read_deployment_by_name(f"{name}/toy") for name in ALL_FLOWS}
             assert len(client.read_automations_by_name(automation)) == 1
             deployments = deploy(workspace, project_config("toy"), sources=sources)
             assert len(client.read_automations_by_name(automation)) == 1, "one event would start two retrainings"
-            by_us = client.read_deployment_by_name("retrain/toy")
-    assert deployments.retrain_id == by_tool.id, "it is the same deployment, whoever registers it"
-    for name in ("pull_steps", "parameters", "work_pool_name", "tags", "entrypoint", "concurrency_options"):
-        assert getattr(by_tool, name) == getattr(by_us, name), name
+            by_us = {name: client.read_deployment_by_name(f"{name}/toy") for name in ALL_FLOWS}
+    assert deployments.retrain_id == by_tool["retrain"].id, "it is the same deployment, whoever registers it"
+    for flow in ALL_FLOWS:
+        for name in ("pull_steps", "parameters", "work_pool_name", "tags", "entrypoint", "concurrency_options"):
+            assert getattr(by_tool[flow], name) == getattr(by_us[flow], name), (flow, name)
+
+
+@pytest.mark.slow
+def test_a_schedule_fires_and_the_worker_carries_the_run_out(stack: Stack) -> None:
+    seen = stack.workspace.root / "monitored"
+    seen.unlink(missing_ok=True)
+    deploy(stack.workspace, stack.config, sources=SMALL_FLOWS, schedules=Schedules(monitor="* * * * *"))
+    try:
+        assert until(seen.exists, seconds=120), "the minute has passed and nothing ran"
+    finally:
+        deploy(stack.workspace, stack.config, sources=SMALL_FLOWS)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ import pytest
 from flows.deployments import deploy
 from flows.events import (
     DRIFT_DETECTED,
+    emit_data_quality_alarm,
     emit_drift_detected,
     emit_model_promoted,
     emit_model_refused,
@@ -116,6 +117,7 @@ def test_other_projects_and_other_events_start_nothing(quiet_stack: Stack) -> No
     emit_drift_detected("toy-2", {})
     emit_model_promoted("toy", {"version": "v0.0.1"})
     emit_model_refused("toy", {"gates": ["goldens"]})
+    emit_data_quality_alarm("toy", {"reason": "all is dark"})
     time.sleep(5)
     assert find_runs("retrain/toy", since) == []
 

@@ -59,9 +59,9 @@ def test_a_late_rise_is_found_soon() -> None:
 
 
 def test_evidence_goes_down_again_when_errors_do() -> None:
-    errors = np.concatenate([np.ones(60, dtype=bool), np.zeros(200, dtype=bool)])
-    path = evidence_path(errors, np.full(260, 1e-4), 0.05)
-    assert path[59] == 20
+    errors = np.concatenate([np.ones(60, dtype=bool), np.zeros(300, dtype=bool)])
+    path = evidence_path(errors, np.full(360, 1e-4), 0.05)
+    assert path[59] == 1_000
     assert path[-1] < 1
 
 

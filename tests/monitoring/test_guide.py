@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from benchmarks.drift_tables import GUIDE, read, render
 from monitoring.alarm_budget import INPUT_SHARE, SMALLEST_LEVEL, YEAR, allowance
+from monitoring.data_quality import FALSE_ALARM_LEVEL, MIN_REQUESTS, TOLERATED_FRAC
 from monitoring.power import n_requests_needed
 
 
@@ -37,6 +38,16 @@ def test_the_goals_of_time_and_memory_are_met() -> None:
     long, short = rows["read 1000000 lines"], rows["read 100000 lines"]
     assert float(long["seconds"]) <= 30
     assert float(long["peak_mb"]) < 1.3 * float(short["peak_mb"])
+
+
+def test_the_limits_of_data_quality_in_its_text() -> None:
+    text = GUIDE.read_text(encoding="utf-8")
+    assert f"its level is {FALSE_ALARM_LEVEL:.6f} a window" in text
+    assert f"fewer than {MIN_REQUESTS} requests are not checked" in text
+    for name, frac in TOLERATED_FRAC.items():
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{name}` |")]
+        assert row.endswith(f"| {100 * frac:.0f} % |")
+    assert FALSE_ALARM_LEVEL * 60 * 24 * 365.25 < 0.53, "a window a minute: half a false alarm a year"
 
 
 def test_the_numbers_in_its_text() -> None:

@@ -1,143 +1,315 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from monitoring.harm import Harm, HarmName
-from monitoring.policy import TriggerDecision, decide_retraining
-from monitoring.quality import AccuracyLoss
-from monitoring.verdict import Verdict, VerdictName
+from monitoring.harm import HarmName
+from monitoring.policy import decide
+from monitoring.trigger.decision import Action, TriggerDecision
+from monitoring.trigger.orders import Snooze, Stop
+from monitoring.trigger.situation import Situation, Start
+from monitoring.verdict import VerdictName
 from pipelines.config import TriggerSection
 
 NOW = datetime(2026, 5, 1, 12, 0, tzinfo=UTC)
-CONFIG = TriggerSection(min_new_labels=50, cooldown_minutes=60)
+CONFIG = TriggerSection(min_new_labels=50, cooldown_minutes=60, max_retrainings_per_week=3)
+READY = Situation(now=NOW, verdict="drift", harm="costs", n_new_labels=50)
+STOP = Stop(at=NOW - timedelta(days=1), by="Ada", why="rebuilding")
+SNOOZE = Snooze(at=NOW - timedelta(hours=1), by="Ada", why="audit", until=NOW + timedelta(hours=1))
 
 
-def verdict(name: VerdictName, harm: HarmName | None = None) -> Verdict:
-    return Verdict(
-        harm=None if harm is None else as_harm(harm),
-        verdict=name,
-        reason="",
-        bundle="b",
-        window_id="w",
-        n_requests=200,
-        n_needed=100,
-        n_reference=500,
-        first_at=None,
-        last_at=None,
-        n_malformed=0,
-        problems=(),
-        level=0.01,
-        false_alarms_per_year=1,
-        seed=0,
-        signals=(),
-        quality=None,
-        where=None,
-    )
+def change(**items: Any) -> dict[str, Any]:
+    return items
 
 
-def as_harm(name: HarmName) -> Harm:
-    loss = AccuracyLoss(value=0, low=-0.01, high=0.01)
-    return Harm(harm=name, basis="estimates", loss=loss, harmful_loss_frac=0.05, reason=f"By confidence: {name}.")
+def decided(config: TriggerSection = CONFIG, **changes: Any) -> TriggerDecision:
+    return decide(replace(READY, **changes), config)
 
 
-def decide(
-    name: VerdictName = "drift",
-    n_new_labels: int = 50,
-    minutes_ago: float | None = None,
-    running: bool = False,
-    refused: tuple[str, ...] = (),
-    digest: str | None = None,
-    config: TriggerSection = CONFIG,
-    harm: HarmName | None = None,
-) -> TriggerDecision:
-    last = None if minutes_ago is None else NOW - timedelta(minutes=minutes_ago)
-    return decide_retraining(verdict(name, harm), n_new_labels, last, running, refused, NOW, config, data_digest=digest)
+def with_config(**changes: Any) -> TriggerSection:
+    return CONFIG.model_copy(update=changes)
 
 
-@pytest.mark.parametrize("name", ["ok", "drift", "degraded", "insufficient_data"])
-@pytest.mark.parametrize("n_new_labels", [0, 49, 50, 500])
-def test_nothing_starts_without_something_to_learn_from(name: VerdictName, n_new_labels: int) -> None:
-    decision = decide(name, n_new_labels)
-    assert decision.start == (n_new_labels >= 50)
-    if not decision.start:
-        assert f"{n_new_labels} new labels of the 50" in decision.reason
+def ago(**time: float) -> datetime:
+    return NOW - timedelta(**time)
+
+
+def started(*minutes_ago: float, ended: bool = True) -> tuple[Start, ...]:
+    return tuple(Start(ago(minutes=minutes), ended) for minutes in minutes_ago)
+
+
+def test_where_nothing_stands_in_the_way_it_starts() -> None:
+    decision = decided()
+    assert (decision.action, decision.cause, decision.starts) == ("retrain", "drift", True)
+    assert decision.reason == "Retraining starts: the window is drifted, and there are 50 new labels to learn from."
+    failed = [condition.name for condition in decision.conditions if not condition.passed]
+    assert failed == ["unlabelled"]
+
+
+@pytest.mark.parametrize("verdict", ["ok", "drift", "degraded", "insufficient_data", None])
+@pytest.mark.parametrize("n_new_labels", [0, 49, 50, 5_000])
+def test_nothing_starts_without_something_to_learn_from(verdict: VerdictName | None, n_new_labels: int) -> None:
+    decision = decided(verdict=verdict, n_new_labels=n_new_labels)
+    calls = verdict in ("drift", "degraded")
+    expected = ("retrain" if n_new_labels >= 50 else "ask_for_labels") if calls else "none"
+    assert decision.action == expected
+
+
+@pytest.mark.parametrize(("n_new_labels", "action"), [(199, "none"), (200, "retrain")])
+@pytest.mark.parametrize("verdict", ["ok", "insufficient_data", None])
+def test_enough_new_labels_do_without_drift_where_it_is_asked_for(verdict: VerdictName, n_new_labels: int, action: str) -> None:
+    wanted = with_config(retrain_at_new_labels=200)
+    decision = decided(wanted, verdict=verdict, harm=None, n_new_labels=n_new_labels)
+    assert decision.action == action
+    assert decision.cause == ("new_labels" if action == "retrain" else None)
 
 
 @pytest.mark.parametrize(
-    ("name", "n_new_labels", "cause"),
+    ("changes", "condition", "problem"),
     [
-        ("drift", 50, "drift"),
-        ("drift", 0, "drift"),
-        ("degraded", 50, "degraded"),
-        ("degraded", 3, "degraded"),
-        ("ok", 50, "new_labels"),
-        ("insufficient_data", 50, "new_labels"),
-        ("ok", 49, None),
-        ("insufficient_data", 0, None),
+        (
+            change(stop=STOP),
+            "not_stopped",
+            "stopped by Ada at 2026-04-30 12:00 UTC: rebuilding; `regraft trigger resume` ends it",
+        ),
+        (change(snooze=SNOOZE), "not_snoozed", "snoozed by Ada until 2026-05-01 13:00 UTC: audit"),
+        (change(running=True), "none_running", "a retraining or an ingestion is under way, or a retraining waits for a person"),
+        (
+            change(starts=started(20)),
+            "cooled_down",
+            "the last one started at 2026-05-01 11:40 UTC; the cool-down ends at 2026-05-01 12:40 UTC",
+        ),
+        (
+            change(starts=started(100, 3_000, 10_079)),
+            "within_budget",
+            "3 were started in the last seven days, and 3 are allowed; the next may at 2026-05-01 12:01 UTC",
+        ),
+        (
+            change(data_digest="0123456789abcdef", refused_digests=frozenset({"0123456789abcdef"})),
+            "untried_data",
+            "a candidate of these very data (0123456789ab) was refused; it takes other data to get another answer",
+        ),
     ],
 )
-def test_cause(name: VerdictName, n_new_labels: int, cause: str | None) -> None:
-    assert decide(name, n_new_labels).cause == cause
+def test_each_obstacle_alone_holds_it_back_and_is_named(changes: dict[str, Any], condition: str, problem: str) -> None:
+    decision = decided(**changes)
+    assert decision.action == "none"
+    assert decision.reason == f"Not now, although the window is drifted: {problem}."
+    (row,) = [item for item in decision.conditions if item.name == condition]
+    assert (row.passed, row.problem) == (False, problem)
+    assert [item.name for item in decision.conditions if not item.passed] == [condition, "unlabelled"]
 
 
-@pytest.mark.parametrize(("minutes_ago", "start"), [(None, True), (0, False), (59.9, False), (60, True), (600, True)])
-def test_cool_down(minutes_ago: float | None, start: bool) -> None:
-    assert decide(minutes_ago=minutes_ago).start is start
+def test_the_first_obstacle_is_named_and_every_one_is_shown() -> None:
+    everything = change(stop=STOP, snooze=SNOOZE, running=True, starts=started(1, 2, 3), data_digest="a", refused_digests=frozenset("a"))
+    decision = decided(**everything)
+    assert "stopped by Ada" in decision.reason
+    failed = [item.name for item in decision.conditions if not item.passed]
+    assert failed == ["not_stopped", "not_snoozed", "none_running", "cooled_down", "within_budget", "untried_data", "unlabelled"]
+
+
+@pytest.mark.parametrize(("minutes_ago", "action"), [(0, "none"), (59.9, "none"), (60, "retrain"), (600, "retrain")])
+def test_cool_down(minutes_ago: float, action: str) -> None:
+    assert decided(starts=started(minutes_ago)).action == action
+
+
+def test_an_interrupted_retraining_goes_on_at_once_but_counts_for_the_budget() -> None:
+    assert decided(starts=started(1, ended=False)).action == "retrain"
+    assert decided(starts=started(1, 2, 3, ended=False)).action == "none"
 
 
 def test_no_cool_down_where_it_is_zero() -> None:
-    assert decide(minutes_ago=0, config=TriggerSection(min_new_labels=50, cooldown_minutes=0)).start
+    assert decided(with_config(cooldown_minutes=0), starts=started(0)).action == "retrain"
 
 
 @pytest.mark.parametrize(
-    ("digest", "refused", "start"),
-    [("aa", (), True), ("aa", ("aa",), False), ("aa", ("bb", "aa"), False), ("cc", ("aa",), True), (None, ("aa",), True)],
+    ("minutes_ago", "action"), [((100, 200, 10_079), "none"), ((100, 200, 10_080), "retrain"), ((100, 200), "retrain")]
 )
-def test_data_that_were_refused_are_not_tried_again(digest: str | None, refused: tuple[str, ...], start: bool) -> None:
-    assert decide(digest=digest, refused=refused).start is start
+def test_the_budget_is_of_any_seven_days(minutes_ago: tuple[float, ...], action: str) -> None:
+    assert decided(starts=started(*minutes_ago)).action == action
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        ({}, "Retraining starts: the window is drifted, and there are 50 new labels to learn from."),
-        ({"name": "ok"}, "Retraining starts: enough new labels have come in, and there are 50 new labels to learn from."),
-        (
-            {"n_new_labels": 7},
-            "Not now, although the window is drifted: there are 7 new labels of the 50 that make it worth while;"
-            " label requests of this window and feed them back.",
-        ),
-        ({"running": True, "minutes_ago": 1}, "Not now, although the window is drifted: a retraining is under way."),
-        (
-            {"name": "degraded", "minutes_ago": 20},
-            "Not now, although the window is degraded: the last one started at 2026-05-01 11:40 UTC; the cool-down ends at 12:40 UTC.",
-        ),
-        (
-            {"digest": "0123456789abcdef", "refused": ("0123456789abcdef",)},
-            "Not now, although the window is drifted: a candidate of these very data (0123456789ab) was refused;"
-            " it takes other data to get another answer.",
-        ),
-        (
-            {"name": "ok", "n_new_labels": 7},
-            "Nothing calls for it: the window is unchanged and there are 7 new labels of the 50 that make it worth while.",
-        ),
-    ],
+    ("digest", "refused", "action"),
+    [("aa", (), "retrain"), ("aa", ("aa",), "none"), ("aa", ("bb", "aa"), "none"), ("cc", ("aa",), "retrain"), (None, ("aa",), "retrain")],
 )
-def test_reasons(arguments: dict[str, object], reason: str) -> None:
-    assert decide(**arguments).reason == reason  # type: ignore[arg-type]
+def test_data_that_were_refused_are_not_tried_again(digest: str | None, refused: tuple[str, ...], action: str) -> None:
+    assert decided(data_digest=digest, refused_digests=frozenset(refused)).action == action
 
 
-@pytest.mark.parametrize(("harm", "start"), [("costs", True), ("unknown", True), (None, True), ("costs_nothing", False)])
-def test_drift_that_costs_nothing_starts_nothing(harm: HarmName | None, start: bool) -> None:
-    decision = decide(harm=harm, n_new_labels=500)
-    assert decision.start is start
-    if not start:
+def test_a_snooze_ends_by_itself_and_a_stop_does_not() -> None:
+    assert decided(snooze=SNOOZE).action == "none"
+    assert decided(snooze=SNOOZE, now=SNOOZE.until).action == "retrain"
+    assert decided(stop=STOP, now=NOW + timedelta(days=10_000)).action == "none"
+
+
+def test_broken_inputs_raise_an_alarm_and_start_nothing() -> None:
+    decision = decided(data_quality_problem="200 of 200 requests show nothing.", n_new_labels=5_000)
+    assert decision.action == "raise_data_quality_alarm"
+    assert decision.reason == "The inputs are broken, so nothing is learned from them: 200 of 200 requests show nothing."
+    adapting = with_config(adapt_without_labels=True)
+    assert decided(adapting, data_quality_problem="Dark.", n_new_labels=0, n_unlabelled=9_999).action == "raise_data_quality_alarm"
+
+
+@pytest.mark.parametrize(("harm", "action"), [("costs", "retrain"), ("unknown", "retrain"), (None, "retrain"), ("costs_nothing", "none")])
+def test_drift_that_costs_nothing_starts_nothing(harm: HarmName | None, action: str) -> None:
+    decision = decided(harm=harm, harm_reason="It costs next to nothing.", n_new_labels=500)
+    assert decision.action == action
+    if action == "none":
         assert decision.cause is None
-        assert decision.reason == "The window is drifted, but nothing needs to be done. By confidence: costs_nothing."
+        assert decision.reason == "The window is drifted, but nothing needs to be done. It costs next to nothing."
 
 
 def test_unless_the_configuration_says_so() -> None:
-    wanted = TriggerSection(min_new_labels=50, cooldown_minutes=60, on_harmless_drift=True)
-    assert decide(harm="costs_nothing", config=wanted).start
+    assert decided(with_config(on_harmless_drift=True), harm="costs_nothing").action == "retrain"
+
+
+@pytest.mark.parametrize(
+    ("n_waiting", "ending"),
+    [
+        (None, "; label requests of this window and feed them back."),
+        (0, ", but no input without a label was kept; raise serving.sample_raw_frac."),
+        (120, "; 120 kept inputs wait for one."),
+    ],
+)
+def test_too_few_labels_are_asked_for(n_waiting: int | None, ending: str) -> None:
+    decision = decided(n_new_labels=7, n_waiting_for_label=n_waiting, running=True)
+    assert decision.action == "ask_for_labels"
+    assert decision.reason == (
+        f"Labels are asked for: the window is drifted, and there are 7 new labels of the 50 that make it worth while{ending}"
+    )
+
+
+ADAPTING = with_config(adapt_without_labels=True, min_unlabelled=200)
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "action"),
+    [
+        (ADAPTING, {}, "adapt"),
+        (CONFIG, {}, "ask_for_labels"),
+        (ADAPTING, {"n_unlabelled": 199}, "ask_for_labels"),
+        (ADAPTING, {"n_new_labels": 50}, "retrain"),
+        (ADAPTING, {"verdict": "degraded"}, "ask_for_labels"),
+        (ADAPTING, {"harm": "costs_nothing"}, "none"),
+        (ADAPTING.model_copy(update={"on_harmless_drift": True}), {"harm": "costs_nothing"}, "ask_for_labels"),
+        (ADAPTING, {"stop": STOP}, "none"),
+        (ADAPTING, {"snooze": SNOOZE}, "none"),
+        (ADAPTING, {"running": True}, "none"),
+        (ADAPTING, {"starts": started(20)}, "none"),
+        (ADAPTING, {"starts": started(100, 200, 300)}, "none"),
+        (ADAPTING, {"data_digest": "a", "refused_digests": frozenset("a")}, "adapt"),
+    ],
+)
+def test_adapting(config: TriggerSection, changes: dict[str, Any], action: str) -> None:
+    assert decided(config, **({"n_new_labels": 49, "n_unlabelled": 200} | changes)).action == action
+
+
+@pytest.mark.parametrize(("n_starts", "n_needed"), [(0, 50), (1, 100), (2, 200), (4, 800)])
+def test_where_the_cost_is_unknown_each_start_doubles_the_labels_of_the_next(n_starts: int, n_needed: int) -> None:
+    patient = with_config(max_retrainings_per_week=100)
+    before = started(*(1_000 * (number + 1) for number in range(n_starts)))
+    for n_new, action in ((n_needed - 1, "ask_for_labels"), (n_needed, "retrain")):
+        assert decided(patient, harm="unknown", n_new_labels=n_new, starts=before).action == action
+    assert decided(patient, harm="costs", starts=before).action == "retrain"
+    assert decided(patient, verdict="degraded", harm=None, starts=before).action == "retrain"
+    forgotten = tuple(Start(start.at - timedelta(days=28)) for start in before)
+    assert decided(patient, harm="unknown", starts=forgotten).action == "retrain"
+
+
+def test_why_it_adapts() -> None:
+    assert decided(ADAPTING, n_new_labels=3, n_unlabelled=200).reason == (
+        "Adapting starts, without labels: the window is drifted and there are 3 new labels of the 50 that make it worth while;"
+        " 200 unlabelled inputs were kept."
+    )
+    assert decided(ADAPTING, n_new_labels=3, n_unlabelled=200, running=True).reason.startswith("No adaptation now, although the window")
+
+
+@pytest.mark.parametrize(
+    ("changes", "action"),
+    [
+        ({}, "retrain"),
+        ({"snooze": SNOOZE}, "retrain"),
+        ({"starts": started(1, 2, 3, 4, 5)}, "retrain"),
+        ({"n_new_labels": 0}, "retrain"),
+        ({"stop": STOP}, "none"),
+        ({"running": True}, "none"),
+        ({"data_digest": "a", "refused_digests": frozenset("a")}, "none"),
+    ],
+)
+def test_a_schedule_honours_a_stop_and_refused_data_but_no_pace(changes: dict[str, Any], action: str) -> None:
+    situation = replace(Situation(now=NOW, scheduled=True), **changes)
+    decision = decide(situation, CONFIG)
+    assert (decision.action, decision.cause) == (action, "schedule")
+    assert decision.reason.startswith(
+        "Retraining starts: it is scheduled." if action == "retrain" else "Not now, although it is scheduled: "
+    )
+
+
+start_times = st.timedeltas(timedelta(0), timedelta(days=9)).map(lambda time: NOW - time)
+situations = st.builds(
+    Situation,
+    now=st.just(NOW),
+    verdict=st.sampled_from(["ok", "drift", "degraded", "insufficient_data", None]),
+    harm=st.sampled_from(["costs", "costs_nothing", "unknown", None]),
+    data_quality_problem=st.sampled_from([None, "Dark."]),
+    n_new_labels=st.integers(0, 100),
+    n_waiting_for_label=st.none() | st.integers(0, 100),
+    n_unlabelled=st.integers(0, 400),
+    starts=st.lists(st.builds(Start, st.timedeltas(timedelta(0), timedelta(days=9)).map(lambda time: NOW - time), st.booleans())).map(
+        tuple
+    ),
+    running=st.booleans(),
+    refused_digests=st.sampled_from([frozenset(), frozenset("a"), frozenset("ab")]),
+    data_digest=st.sampled_from([None, "a", "c"]),
+    stop=st.sampled_from([None, STOP]),
+    snooze=st.sampled_from([None, SNOOZE]),
+)
+
+
+@given(situations, st.builds(TriggerSection, adapt_without_labels=st.booleans(), on_harmless_drift=st.booleans()))
+def test_whatever_the_situation_nothing_starts_against_a_condition(situation: Situation, config: TriggerSection) -> None:
+    """An oracle written anew: what no start may ever do."""
+    decision = decide(situation, config)
+    assert decision.action in get_args(Action)
+    assert decision == decide(situation, config)
+    if decision.starts:
+        assert situation.data_quality_problem is None
+        assert situation.stop is None
+        assert situation.snooze is None
+        assert not situation.running
+        assert situation.verdict in ("drift", "degraded")
+        assert sum(NOW - start.at < timedelta(days=7) for start in situation.starts) < config.max_retrainings_per_week
+        assert all(NOW - start.at >= timedelta(minutes=60) for start in situation.starts if start.ended)
+    if decision.action == "retrain":
+        assert situation.n_new_labels >= config.min_new_labels
+        assert situation.data_digest is None or situation.data_digest not in situation.refused_digests
+    if decision.action == "adapt":
+        assert config.adapt_without_labels
+        n_starts = sum(NOW - start.at < timedelta(days=28) for start in situation.starts)
+        assert situation.n_new_labels < config.min_new_labels * (2**n_starts if situation.harm == "unknown" else 1)
+        assert situation.harm != "costs_nothing"
+        assert situation.n_unlabelled >= config.min_unlabelled
+    if situation.data_quality_problem is not None:
+        assert decision.action == "raise_data_quality_alarm"
+
+
+def test_a_threshold_without_drift_below_the_least_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"retrain_at_new_labels is 10, less than min_new_labels \(50\).*raise it, or lower"):
+        TriggerSection(min_new_labels=50, retrain_at_new_labels=10)
+
+
+def test_a_thousand_alerts_start_one() -> None:
+    """Each call sees what the one before left behind, as under the workspace's lock."""
+    starts: list[Start] = []
+    for minute in range(1_000):
+        now = NOW + timedelta(seconds=minute)
+        if decided(now=now, starts=tuple(starts)).starts:
+            starts.append(Start(now))
+    assert len(starts) == 1

@@ -39,7 +39,7 @@ def test_verdict_reason_and_every_signal_are_there(digits: DigitsTraffic) -> Non
     for signal in verdict.signals:
         assert signal.name in outline.text
         assert f"{signal.p_value:.2g}" in outline.text
-    assert outline.elements.count("table") == 6
+    assert outline.elements.count("table") == 7
     assert header_html(verdict).count('class="moved"') >= len(verdict.drifted)
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pipelines.config.gates.on_adaptation import AdaptationGate
 from pipelines.config.gates.on_answers import BeatsChampionGate, CalibrationGate, MinMetricGate, SlicesGate
 from pipelines.config.gates.on_behaviour import (
     BehaviourGate,
@@ -30,6 +31,7 @@ Gate = Annotated[
     | LeakageGate
     | LicenceGate
     | TestReuseGate
+    | AdaptationGate
     | GoldensGate
     | SizeGate
     | LatencyGate
@@ -39,6 +41,7 @@ Gate = Annotated[
 
 __all__ = [
     "SHIPPING_GATES",
+    "AdaptationGate",
     "BeatsChampionGate",
     "BehaviourGate",
     "CalibrationGate",

@@ -21,6 +21,7 @@ from pipelines.backbones import SelectedBackbone
 from pipelines.code_digest import reachable_modules
 from pipelines.core.backbones import BackboneSpec, build_backbone
 from pipelines.core.errors import IntegrityError
+from pipelines.core.folding import fold_batch_norms
 from pipelines.progress import silent
 from pipelines.training import kept_rows
 from pipelines.training.embedding import embed
@@ -56,7 +57,7 @@ def source(folder: Path, backbone: Callable[[], nn.Module], progress: Any = sile
 @pytest.fixture
 def everyone(tmp_path: Path) -> tuple[SampleInputs, NDArray[np.float32]]:
     inputs = photos(tmp_path, range(70))
-    return inputs, embed(Counted()(), inputs)
+    return inputs, embed(fold_batch_norms(Counted()()), inputs)
 
 
 def of(inputs: SampleInputs, places: Any) -> SampleInputs:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.retries import another_try_can_help
 from pipelines.core.errors import ConfigurationError, IntegrityError
 from pipelines.versioning.bundles import fetch_bundle
 from pipelines.versioning.champions import champion
@@ -90,6 +91,7 @@ def test_an_endpoint_that_is_not_there(promoted, s3, credentials, new_bundle) ->
     ) as caught:
         register(promoted.root, new_bundle(b"four").path, DECISION, "Register")
     assert SECRET not in str(caught.value)
+    assert another_try_can_help(caught.value), "a run would not try again what a moment later works"
     assert promoted.n_commits() == n_commits
     assert len(versions(promoted.root, "digits")) == 3
 
@@ -110,6 +112,7 @@ def test_wrong_credentials_are_an_error_and_nothing_is_committed(promoted, s3, c
         register(promoted.root, new_bundle(b"four").path, DECISION, "Register")
     for hidden in (SECRET, s3.secret, s3.key_id, "AKIDNEVERSHOWN"):
         assert hidden not in str(caught.value)
+    assert not another_try_can_help(caught.value), "a run would ask three times with the same wrong key"
     assert promoted.n_commits() == n_commits
     assert len(versions(promoted.root, "digits")) == 3
 

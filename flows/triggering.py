@@ -1,0 +1,197 @@
+"""Whether a run starts to learn: looks at the workspace, asks the policy (`monitoring.policy`), and keeps what was decided as a row.
+
+The policy is asked twice. The monitor asks what should be done about its window, and shows it. The run that an event or a schedule starts
+asks again, under the workspace's lock: an event may be late, doubled or lost, and only the workspace knows what has happened since. So a
+thousand alerts start one retraining: the first run leaves its row, the labels it learned from and its cool-down to the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from flows.exclusive import is_writing
+from flows.ingestion import count_new_labels, count_waiting_samples, finish_interrupted_ingestion, ingest_feedback
+from flows.pending import all_pending
+from flows.records import RunRecord, read_records
+from flows.session import Session
+from flows.trigger_orders import read_orders
+from flows.trigger_rows import ASKED_BY_MONITOR, TriggerRow, add_row, attempts
+from monitoring.policy import decide
+from monitoring.trigger.decision import TriggerDecision
+from monitoring.trigger.situation import Situation, Start
+from pipelines.config import LEARNING_SECTIONS
+from pipelines.core.bundle import canonical_json
+
+if TYPE_CHECKING:
+    from monitoring.verdict import Verdict
+
+_SCHEDULE = "schedule"
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Whether there is something to learn from, and why.
+
+    Attributes:
+        start: Whether the labelled data are learned from.
+        reason: For people.
+        decision: With `action`: `adapt` asks for an adaptation instead.
+    """
+
+    start: bool
+    reason: str
+    decision: TriggerDecision
+
+
+def learn_from_feedback(session: Session, trigger: Mapping[str, Any], run: str = "") -> Lesson:
+    """Asks the policy, and adds the labelled feedback to the data where it says so; to be called under the workspace's lock.
+
+    With the feedback in, the digest of the data is known, and the policy is asked again: data that were refused are not tried again.
+
+    Args:
+        session: Of the workspace.
+        trigger: Of the flow: `kind`; for `drift`, `evidence` holds the verdict that began it.
+        run: Id of the flow run; a run that is carried on does not stand in its own way.
+    """
+    from pipelines.versioning.dataset import dataset_version
+
+    finish_interrupted_ingestion(session)
+    digest: str | None = dataset_version(session.workspace.root).digest
+    if trigger["kind"] != _SCHEDULE and count_waiting_samples(session):
+        wanted = _decision(session, look(session, trigger, run)).action == "retrain"
+        digest = ingest_feedback(session).dataset if wanted else None
+    decision = consider_retraining(session, trigger, run, data_digest=digest)
+    return Lesson(decision.action == "retrain", decision.reason, decision)
+
+
+def consider_retraining(session: Session, trigger: Mapping[str, Any], run: str = "", *, data_digest: str | None = None) -> TriggerDecision:
+    """Looks, asks the policy, and keeps the answer as a row. Nothing is started here.
+
+    Args:
+        session: Of the workspace.
+        trigger: `kind`: `monitor` where it is only looked at, else what a run was started by. `evidence` holds the verdict, where there
+            is one.
+        run: Id of the flow run.
+        data_digest: Of the data that a retraining would learn from; None where it is not known yet.
+    """
+    situation = look(session, trigger, run, data_digest)
+    decision = _decision(session, situation)
+    verdict = _verdict(trigger)
+    row = TriggerRow(
+        at=situation.now,
+        asked_by=str(trigger["kind"]),
+        run=run,
+        action=decision.action,
+        reason=decision.reason,
+        verdict=situation.verdict,
+        window=verdict.window_id if verdict else None,
+        n_new_labels=None if situation.scheduled else situation.n_new_labels,
+        dataset=data_digest,
+        settings=settings_digest(session),
+        conditions=decision.conditions,
+    )
+    add_row(session, row)
+    return decision
+
+
+def note_refusal(session: Session, record: RunRecord) -> None:
+    """Keeps a refused attempt as a row, whoever started it: no event and no schedule tries these data under these settings again."""
+    if record.outcome != "refused":
+        return
+    row = TriggerRow(
+        at=record.finished,
+        asked_by=record.trigger,
+        run=record.run,
+        action="refused",
+        reason=record.reason,
+        dataset=record.dataset,
+        settings=settings_digest(session),
+    )
+    add_row(session, row)
+
+
+def settings_digest(session: Session) -> str:
+    """Of how data are learned from and judged: whoever changes that may try the same data again. 16 hex digits."""
+    content = session.config.model_dump(mode="json", include={*LEARNING_SECTIONS, "gates"})
+    return hashlib.sha256(canonical_json(content)).hexdigest()[:16]
+
+
+def look(session: Session, trigger: Mapping[str, Any], run: str = "", data_digest: str | None = None) -> Situation:
+    """Everything that the policy looks at, as it is now; labels that wait are counted later, where it asks for any."""
+    orders, found = read_orders(session), attempts(session)
+    situation = Situation(
+        now=datetime.now(UTC),
+        starts=_starts(session, found, run),
+        running=_is_running(session, run, held=trigger["kind"] != ASKED_BY_MONITOR),
+        refused_digests=frozenset(_refused_datasets(found, settings_digest(session))),
+        data_digest=data_digest,
+        stop=orders.stop,
+        snooze=orders.snooze,
+        scheduled=trigger["kind"] == _SCHEDULE,
+    )
+    verdict = _verdict(trigger)
+    if situation.scheduled or verdict is None:
+        return situation
+    return replace(
+        situation,
+        verdict=verdict.verdict,
+        harm=verdict.harm.harm if verdict.harm else None,
+        harm_reason=verdict.harm.reason if verdict.harm else "",
+        data_quality_problem=verdict.data_quality_problem,
+        n_new_labels=count_new_labels(session, run),
+        n_unlabelled=_n_unlabelled(session, found, run) if session.config.trigger.adapt_without_labels else 0,
+    )
+
+
+def _decision(session: Session, situation: Situation) -> TriggerDecision:
+    config = session.config.trigger
+    decision = decide(situation, config)
+    if decision.action != "ask_for_labels":
+        return decision
+    from pipelines.label_queue import label_queue_size
+
+    # Read only here: it is one pass over the whole request log.
+    serving = session.workspace.serving
+    return decide(replace(situation, n_waiting_for_label=label_queue_size(serving / "log", serving / "raw")), config)
+
+
+def _verdict(trigger: Mapping[str, Any]) -> Verdict | None:
+    from monitoring.verdict import Verdict
+
+    content = (trigger.get("evidence") or {}).get("verdict")
+    return None if content is None else Verdict.model_validate(content)
+
+
+def _starts(session: Session, found: list[TriggerRow], run: str) -> tuple[Start, ...]:
+    ended = {record.run for record in read_records(session.workspace)}
+    first = {row.run: row.at for row in reversed(found) if row.action in ("retrain", "adapt") and row.asked_by != _SCHEDULE}
+    return tuple(Start(at, name in ended) for name, at in first.items() if not run or name != run)
+
+
+def _refused_datasets(found: list[TriggerRow], settings: str) -> Iterator[str]:
+    # An adaptation learns from other inputs; that its candidate was refused says nothing about the labelled data.
+    for row in found:
+        if row.action == "refused" and row.asked_by != "adapt" and row.settings == settings and row.dataset is not None:
+            yield row.dataset
+
+
+def _is_running(session: Session, run: str, *, held: bool) -> bool:
+    """A run holds the lock itself, so nobody else does; but another one may wait for a person, without the lock."""
+    waits = any(pending.record.run != run for pending in all_pending(session.workspace))
+    return waits or (not held and is_writing(session.workspace))
+
+
+def _n_unlabelled(session: Session, found: list[TriggerRow], run: str) -> int:
+    from pipelines.core.request_log import log_time, read_requests
+    from pipelines.label_queue import read_labels
+
+    log = session.workspace.serving / "log"
+    adapted = [row.at for row in found if row.action == "adapt" and (not run or row.run != run)]
+    since = log_time(max(adapted)) if adapted else ""
+    labelled = {line["request_id"] for line in read_labels(log)}
+    lines = (line for line in read_requests(log) if line["raw_sha256"] is not None and line["request_id"] not in labelled)
+    return len({line["raw_sha256"] for line in lines if line["time"] > since})

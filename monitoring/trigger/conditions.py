@@ -1,0 +1,133 @@
+"""The conditions of a decision, one function each; every one is looked at, so that a row can show all of them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from monitoring.trigger.decision import Cause, Condition
+from monitoring.trigger.situation import Situation
+from pipelines.config import TriggerSection
+
+WEEK = timedelta(days=7)
+# Where it is unknown whether drift costs anything, each start in so many days doubles the labels that the next one takes: the reference
+# of a model that has just learned a domain holds little of it, so its windows are drift for long, and retrainings would never end.
+BACK_OFF = timedelta(days=28)
+_MOST_DOUBLINGS = 20
+_TIME = "%Y-%m-%d %H:%M"
+_N_DIGITS = 12
+
+
+def intact_inputs(situation: Situation) -> Condition:
+    """Inputs of a broken camera say nothing about the domain, and their labels teach nothing."""
+    problem = situation.data_quality_problem
+    return _condition("intact_inputs", problem or "no alarm", "no data-quality alarm", problem or "")
+
+
+def cause(situation: Situation, found: Cause | None, config: TriggerSection) -> Condition:
+    """Something calls for a retraining."""
+    names = {"drift": "drift", "degraded": "a risen error rate", "new_labels": "new labels", "schedule": "the schedule", None: "nothing"}
+    allowed = "harmful drift, a risen error rate" if not config.on_harmless_drift else "drift, a risen error rate"
+    if config.retrain_at_new_labels is not None:
+        allowed += f", {config.retrain_at_new_labels} new labels"
+    return _condition("cause", names[found], allowed, "" if found else f"nothing calls for it: the window is {window_in_words(situation)}")
+
+
+def labels_needed(situation: Situation, config: TriggerSection) -> int:
+    """`min_new_labels`; where the cost of drift is unknown, twice that for each start in the last 28 days."""
+    if situation.verdict != "drift" or situation.harm != "unknown":
+        return config.min_new_labels
+    n_starts = sum(situation.now - start.at < BACK_OFF for start in situation.starts)
+    return int(config.min_new_labels * 2 ** min(n_starts, _MOST_DOUBLINGS))
+
+
+def enough_labels(situation: Situation, config: TriggerSection) -> Condition:
+    """The same data would only give the same model again."""
+    n_new, n_needed = situation.n_new_labels, labels_needed(situation, config)
+    problem = "" if n_new >= n_needed else labels_in_words(situation, config)
+    return _condition("new_labels", str(n_new), f"at least {n_needed}", problem)
+
+
+def not_stopped(situation: Situation) -> Condition:
+    """Nobody stopped it; only a person's word ends a stop."""
+    stop = situation.stop
+    if stop is None:
+        return _condition("not_stopped", "no", "no stop", "")
+    problem = f"stopped{_by(stop.by)} at {stop.at:{_TIME}} UTC: {stop.why}; `regraft trigger resume` ends it"
+    return _condition("not_stopped", f"since {stop.at:{_TIME}} UTC", "no stop", problem)
+
+
+def not_snoozed(situation: Situation) -> Condition:
+    """Nobody asked for quiet, or the quiet is over."""
+    snooze = situation.snooze
+    if snooze is None or situation.now >= snooze.until:
+        return _condition("not_snoozed", "no", "no snooze", "")
+    problem = f"snoozed{_by(snooze.by)} until {snooze.until:{_TIME}} UTC: {snooze.why}"
+    return _condition("not_snoozed", f"until {snooze.until:{_TIME}} UTC", "no snooze", problem)
+
+
+def none_running(situation: Situation) -> Condition:
+    """One at a time."""
+    problem = "a retraining or an ingestion is under way, or a retraining waits for a person" if situation.running else ""
+    return _condition("none_running", "one is" if situation.running else "none is", "none is under way", problem)
+
+
+def cooled_down(situation: Situation, config: TriggerSection) -> Condition:
+    """An interrupted retraining may go on at once: it never got to an outcome that one would wait after."""
+    ended = [start.at for start in situation.starts if start.ended]
+    limit = f"{config.cooldown_minutes:g} minutes since the last"
+    if not ended:
+        return _condition("cooled_down", "none before", limit, "")
+    last = max(ended)
+    ready_at = last + timedelta(minutes=config.cooldown_minutes)
+    problem = f"the last one started at {last:{_TIME}} UTC; the cool-down ends at {ready_at:{_TIME}} UTC"
+    return _condition("cooled_down", f"the last started at {last:{_TIME}} UTC", limit, problem if situation.now < ready_at else "")
+
+
+def within_budget(situation: Situation, config: TriggerSection) -> Condition:
+    """Interrupted ones count, so that one which always crashes ends here."""
+    recent = sorted(start.at for start in situation.starts if situation.now - start.at < WEEK)
+    most = config.max_retrainings_per_week
+    problem = ""
+    if len(recent) >= most:
+        free_at = recent[-most] + WEEK
+        problem = f"{len(recent)} were started in the last seven days, and {most} are allowed; the next may at {free_at:{_TIME}} UTC"
+    return _condition("within_budget", f"{len(recent)} in seven days", f"fewer than {most}", problem)
+
+
+def untried_data(situation: Situation) -> Condition:
+    """Data whose candidate was refused give that candidate again."""
+    digest = situation.data_digest
+    if digest is None:
+        return _condition("untried_data", "not put together yet", "not refused before", "")
+    shown = digest[:_N_DIGITS]
+    problem = f"a candidate of these very data ({shown}) was refused; it takes other data to get another answer"
+    return _condition("untried_data", shown, "not refused before", problem if digest in situation.refused_digests else "")
+
+
+def enough_unlabelled(situation: Situation, config: TriggerSection) -> Condition:
+    """Adapting is asked for, and there is something to adapt to."""
+    limit = f"at least {config.min_unlabelled}"
+    if not config.adapt_without_labels:
+        return _condition("unlabelled", "not asked for", limit, "adapt_without_labels is off")
+    n_found = situation.n_unlabelled
+    problem = f"{n_found} raw inputs were kept since the last adaptation, and {config.min_unlabelled} make one worth while"
+    return _condition("unlabelled", str(n_found), limit, problem if n_found < config.min_unlabelled else "")
+
+
+def window_in_words(situation: Situation) -> str:
+    """The verdict in a sentence."""
+    names = {"ok": "unchanged", "drift": "drifted", "degraded": "degraded", "insufficient_data": "too small to judge", None: "not judged"}
+    return names[situation.verdict]
+
+
+def labels_in_words(situation: Situation, config: TriggerSection) -> str:
+    """How many there are of how many."""
+    return f"there are {situation.n_new_labels} new labels of the {labels_needed(situation, config)} that make it worth while"
+
+
+def _by(name: str) -> str:
+    return f" by {name}" if name else ""
+
+
+def _condition(name: str, value: str, limit: str, problem: str) -> Condition:
+    return Condition(name=name, value=value, limit=limit, passed=not problem, problem=problem)

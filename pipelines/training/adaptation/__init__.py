@@ -1,0 +1,1 @@
+"""Method `adapt`: a trained model meets unlabelled samples of another domain."""

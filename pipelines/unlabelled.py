@@ -1,0 +1,197 @@
+"""Snapshots of unlabelled samples: inputs that an endpoint kept, as a part of the dataset version.
+
+    data/unlabelled/files/                 the inputs, each named by the start of its sha256
+    data/unlabelled/NAME/samples.csv       id, path, domain, arrival of a snapshot's samples; NAME is the start of its sha256
+
+They lie below `data/` and not beside it: what a model was adapted to is then named by the very digest that names what it was trained on,
+DVC keeps and pushes it, and `regraft reproduce` finds it. Snapshots are only ever added; two of them share the files they have in common.
+A split is not needed: nothing is judged on unlabelled samples. But a sample of the labelled data must not be among them.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pipelines.core.errors import ConfigurationError, DataError, Finding, IntegrityError
+from pipelines.dataset import Sample
+from pipelines.image_files import ImageFile, inspect_bytes
+from pipelines.known_content import KnownContent
+from pipelines.staging import replace_file
+
+FOLDER = "unlabelled"
+_COLUMNS = ("id", "path", "domain", "arrival")
+_N_NAME_DIGITS, _N_FILE_DIGITS = 16, 32
+_MAX_FINDINGS = 20
+
+
+@dataclass(frozen=True)
+class UnlabelledSample:
+    """An input without a label.
+
+    Attributes:
+        id: sha256 of its bytes.
+        path: Relative to `data/`.
+        domain: What the client said of its origin.
+        arrival: ISO 8601 date, or empty.
+    """
+
+    id: str
+    path: str
+    domain: str
+    arrival: str
+
+
+@dataclass(frozen=True)
+class RawInput:
+    """A file that may become an unlabelled sample.
+
+    Attributes:
+        file: Named by its sha256.
+        domain, arrival: As of an `UnlabelledSample`.
+    """
+
+    file: Path
+    domain: str
+    arrival: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Unlabelled samples under a name that says which they are.
+
+    Attributes:
+        name: 16 hex digits.
+        samples: In the order of their ids.
+        n_known: Inputs left out because their bytes, or the picture in them, are in the labelled data.
+        n_unusable: Inputs left out because they are not there any more, are not what their name says, or do not decode.
+    """
+
+    name: str
+    samples: tuple[UnlabelledSample, ...]
+    n_known: int
+    n_unusable: int
+
+
+def add_snapshot(data: Path, inputs: Iterable[RawInput], known: KnownContent, n_most: int, staging: Path) -> Snapshot:
+    """Adds a snapshot of the first usable inputs to the data; the same inputs give the same snapshot and change nothing.
+
+    Args:
+        data: The data folder.
+        inputs: In the order of preference; with the same bytes the first counts.
+        known: Of the labelled data, its files hashed.
+        n_most: Samples at most.
+        staging: A folder for unfinished files on the same file system.
+
+    Raises:
+        DataError: None of the inputs can be used.
+    """
+    chosen: dict[str, tuple[UnlabelledSample, bytes]] = {}
+    n_known = n_unusable = 0
+    for item in inputs:
+        if item.file.name in chosen or len(chosen) >= n_most:
+            continue
+        image = _usable(item)
+        if image is None:
+            n_unusable += 1
+        elif known.labels_of_bytes(image[0].id) or known.labels_of_picture(image[0]):
+            n_known += 1
+        else:
+            chosen[image[0].id] = (_sample(item, image[0]), image[1])
+    if not chosen:
+        raise DataError(
+            got=f"no unlabelled input: {n_known} are known to the labelled data, {n_unusable} cannot be used.",
+            allowed="raw inputs of requests that nobody has labelled.",
+            next_step="set serving.sample_raw_frac above 0 and let the endpoint answer requests.",
+        )
+    samples = tuple(sample for _, (sample, _) in sorted(chosen.items()))
+    table = _as_table(samples)
+    snapshot = Snapshot(_name(table), samples, n_known, n_unusable)
+    for sample, content in chosen.values():
+        if not (data / sample.path).is_file():
+            replace_file(data / sample.path, content, staging)
+    place = data / FOLDER / snapshot.name / "samples.csv"
+    if not place.is_file():  # last: a table names only what is there
+        replace_file(place, table, staging)
+    return snapshot
+
+
+def read_unlabelled(data: Path, name: str) -> list[UnlabelledSample]:
+    """The samples of a snapshot, in the order of their ids.
+
+    Raises:
+        ConfigurationError: There is none of that name.
+        IntegrityError: Its table is not as it was made.
+    """
+    place = data / FOLDER / name / "samples.csv"
+    try:
+        table = place.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(
+            got=f"method.unlabelled {name}, of which there is no data/{FOLDER}/{name}/samples.csv.",
+            allowed=f"a snapshot of the dataset version in use: {', '.join(snapshot_names(data)) or 'there is none'}.",
+            next_step="run `regraft retrain --adapt`, which makes one, or get the data with `dvc pull`.",
+        ) from error
+    if _name(table) != name:
+        raise IntegrityError(
+            got=f"data/{FOLDER}/{name}/samples.csv, whose content is not what its name says.",
+            allowed="a snapshot as it was made.",
+            next_step="go back with `dvc checkout data.dvc`, or make a new snapshot with `regraft retrain --adapt`.",
+        )
+    return [UnlabelledSample(**row) for row in csv.DictReader(io.StringIO(table.decode()))]
+
+
+def snapshot_names(data: Path) -> list[str]:
+    """Of all snapshots of the data."""
+    return sorted(path.parent.name for path in (data / FOLDER).glob("*/samples.csv"))
+
+
+def refuse_judged_samples(samples: Sequence[Sample], unlabelled: Sequence[UnlabelledSample]) -> None:
+    """A sample that a model is judged by must not have been adapted to, labelled or not.
+
+    Args:
+        samples: Of all splits.
+        unlabelled: Of the snapshot.
+
+    Raises:
+        DataError: Test, validation or holdout samples have the bytes of unlabelled ones.
+    """
+    judged: Mapping[str, Sample] = {sample.id: sample for sample in samples if sample.split != "train"}
+    shared = [(judged[item.id], item) for item in unlabelled if item.id in judged]
+    if shared:
+        raise DataError(
+            got=f"{len(shared)} unlabelled samples with the bytes of samples that the model is judged by.",
+            allowed="unlabelled samples of which none is in the test, validation or holdout split.",
+            next_step="they were labelled after the snapshot was made: make a new one with `regraft retrain --adapt`.",
+            findings=[Finding(item.path, f"is {sample.path} ({sample.split})") for sample, item in shared[:_MAX_FINDINGS]],
+        )
+
+
+def _usable(item: RawInput) -> tuple[ImageFile, bytes] | None:
+    try:
+        content = item.file.read_bytes()
+    except OSError:
+        return None
+    image = inspect_bytes(content)
+    return (image, content) if isinstance(image, ImageFile) and image.id == item.file.name else None
+
+
+def _sample(item: RawInput, image: ImageFile) -> UnlabelledSample:
+    path = f"{FOLDER}/files/{image.id[:_N_FILE_DIGITS]}{image.extension}"
+    return UnlabelledSample(image.id, path, item.domain, item.arrival)
+
+
+def _as_table(samples: Sequence[UnlabelledSample]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(sample) for sample in samples)
+    return text.getvalue().encode()
+
+
+def _name(table: bytes) -> str:
+    return hashlib.sha256(table).hexdigest()[:_N_NAME_DIGITS]

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.device_lock import alone_on, limit_name, lock_file
+from pipelines.core.errors import RefusedError
+from tests.flows.conftest import CHECKOUT, Stack
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from flows.device_lock import alone_on
+with alone_on("cpu", 1, Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+TRAIN = """
+import json, sys, time
+from pathlib import Path
+from prefect import flow
+from flows.device_lock import alone_on
+
+@flow(name=sys.argv[1], persist_result=False)
+def train():
+    with alone_on("cpu", 5, Path(sys.argv[2])):
+        began = time.time()
+        time.sleep(3)
+        return began, time.time()
+
+print(json.dumps(train()), flush=True)
+"""
+
+
+def test_a_second_training_waits_and_then_says_so(tmp_path: Path) -> None:
+    message = r"another training that has held .*regraft-training-cpu\.lock for the 0\.002 minutes.*operation\.device_wait_minutes"
+    with alone_on("cpu", 0, tmp_path), pytest.raises(RefusedError, match=message), alone_on("cpu", 0.002, tmp_path):
+        pytest.fail("two at once")
+    with alone_on("cpu", 0, tmp_path):
+        pass
+
+
+def test_a_failed_training_gives_the_device_back(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="out of memory"), alone_on("cpu", 0, tmp_path):
+        raise ValueError("out of memory")
+    with alone_on("cpu", 0, tmp_path):
+        pass
+
+
+def test_every_user_of_the_machine_may_lock_the_same_file(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        with alone_on("cpu", 0, tmp_path):
+            assert lock_file("cpu", tmp_path).stat().st_mode & 0o777 == 0o666
+    finally:
+        os.umask(before)
+
+
+def test_the_limit_names_the_machine_and_the_device() -> None:
+    import platform
+
+    assert limit_name("gpu-1") == f"regraft-training-{platform.node()}-gpu-1"
+    assert limit_name("cpu") != limit_name("gpu-1")
+
+
+def test_a_killed_training_leaves_the_device_free(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "held\n"
+            with pytest.raises(RefusedError, match="another training"), alone_on("cpu", 0.001, tmp_path):
+                pytest.fail("two at once")
+        finally:
+            holder.send_signal(signal.SIGKILL)
+    with alone_on("cpu", 0.05, tmp_path):
+        pass
+
+
+@pytest.mark.slow
+def test_retrainings_of_two_deployments_take_turns_by_the_servers_limit_alone(stack: Stack, tmp_path: Path) -> None:
+    """Each has a lock folder of its own, as two containers of one machine have."""
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+    code = [sys.executable, "-c", TRAIN]
+    pair = [
+        subprocess.Popen([*code, folder.name, str(folder)], cwd=CHECKOUT, env=os.environ, stdout=subprocess.PIPE, text=True)
+        for folder in folders
+    ]
+    spans: list[Any] = sorted(json.loads((process.communicate(timeout=120)[0]).splitlines()[-1]) for process in pair)
+    assert spans[0][1] <= spans[1][0], f"both trained at once: {spans}"
+
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        limit = client.read_global_concurrency_limit_by_name(limit_name("cpu"))
+        assert limit.limit == 1
+        deadline = time.monotonic() + 60
+        while client.read_global_concurrency_limit_by_name(limit_name("cpu")).active_slots and time.monotonic() < deadline:
+            time.sleep(0.5)
+        assert client.read_global_concurrency_limit_by_name(limit_name("cpu")).active_slots == 0, "the slot was not given back"

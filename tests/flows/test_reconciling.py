@@ -1,0 +1,218 @@
+"""The reconciler against a real server: each thing that Prefect can lose is really lost here, and made good once."""
+
+from __future__ import annotations
+
+import json
+import time
+import zlib
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from flows.claims import take_up
+from flows.dead_runs import crashed_run, mark_dead_runs, start_again
+from flows.deployments import Deployments, deploy
+from flows.events import emit_drift_detected
+from flows.reconciling import reconcile_alarms, reconcile_runs, standing_alarm
+from flows.records import RunRecord, save_record
+from flows.runs import find_runs, read_run, wait_for_flow_run
+from flows.session import Session
+from flows.trigger_rows import TriggerRow, add_row
+from pipelines.workspace import Workspace
+from tests.flows.conftest import SMALL_FLOWS, Stack, make_workspace, project_config, until
+
+
+def judged(workspace: Workspace, verdict: str, minutes_ago: float, name: str = "ab") -> Path:
+    """What the monitor leaves behind."""
+    moment = datetime.now(UTC) - timedelta(minutes=minutes_ago)
+    folder = workspace.reports / "monitor" / f"{moment:%Y%m%dT%H%M%SZ}-{name}"
+    folder.mkdir(parents=True)
+    (folder / "verdict.json").write_text(json.dumps({"verdict": verdict, "reason": "moved"}))
+    return folder
+
+
+def hours_ago(hours: float) -> datetime:
+    return datetime.now(UTC) - timedelta(hours=hours)
+
+
+def test_the_last_alarm_stands_until_a_window_is_judged_ok(workspace: Workspace) -> None:
+    session = Session(workspace, project_config("toy"))
+    assert standing_alarm(session, hours_ago(24)) is None
+    judged(workspace, "drift", 1_500)
+    assert standing_alarm(session, hours_ago(24)) is None, "older than the reconciler looks"
+    judged(workspace, "drift", 120)
+    last = judged(workspace, "degraded", 60)
+    judged(workspace, "insufficient_data", 30)
+    alarm = standing_alarm(session, hours_ago(24))
+    assert alarm is not None
+    assert (alarm.name, alarm.kind, alarm.report) == (last.name, "drift", str(last / "drift.html"))
+    assert alarm.verdict["verdict"] == "degraded"
+    judged(workspace, "ok", 10)
+    assert standing_alarm(session, hours_ago(24)) is None
+
+
+def test_broken_inputs_are_no_alarm_for_a_retraining(workspace: Workspace) -> None:
+    folder = judged(workspace, "drift", 5)
+    content = json.loads((folder / "verdict.json").read_text()) | {"data_quality": {"alarm": True}}
+    (folder / "verdict.json").write_text(json.dumps(content))
+    assert standing_alarm(Session(workspace, project_config("toy")), hours_ago(1)) is None
+
+
+def test_enough_labels_are_an_alarm_without_drift(workspace: Workspace) -> None:
+    session = Session(workspace, project_config("toy"))
+    judged(workspace, "ok", 9, "0a1b2c3d")
+    judged(workspace, "ok", 5, "11111111")
+    for action, run in (("retrain", "0a1b2c3d-4"), ("none", "11111111-2")):
+        add_row(session, TriggerRow(at=datetime.now(UTC), asked_by="monitor", run=run, action=action, reason="r"))  # type: ignore[arg-type]
+    assert standing_alarm(session, hours_ago(1)) is None, "the last window wanted none"
+    judged(workspace, "ok", 1, "22222222")
+    add_row(session, TriggerRow(at=datetime.now(UTC), asked_by="monitor", run="22222222-3", action="retrain", reason="r"))
+    alarm = standing_alarm(session, hours_ago(1))
+    assert alarm is not None
+    assert (alarm.kind, alarm.trigger["event"]) == ("labels", "regraft.labels.ready")
+
+
+@pytest.fixture
+def project(stack: Stack, tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Session, Deployments]:
+    """A workspace and project of the test's own on the running server, which no worker serves."""
+    name = f"p-{zlib.crc32(request.node.name.encode())}"
+    workspace = make_workspace(tmp_path / name)
+    config = project_config(name, cooldown_minutes=0)
+    made = deploy(workspace, config, sources=SMALL_FLOWS)
+    time.sleep(1)  # the server's triggers learn of the new automation through a message of their own
+    return Session(workspace, config), made
+
+
+def without_automation(made: Deployments) -> None:
+    """As if Prefect had lost what should have followed the event."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        client.pause_automation(made.drift_automation_id)
+    time.sleep(1)
+
+
+@pytest.mark.slow
+def test_an_alarm_whose_event_was_lost_starts_one_run(project: tuple[Session, Deployments]) -> None:
+    session, made = project
+    without_automation(made)
+    folder = judged(session.workspace, "drift", 5)
+    assert reconcile_alarms(session, grace_seconds=600) == [], "the automation may still act"
+    (finding,) = reconcile_alarms(session)
+    assert (finding.found, finding.subject) == ("alarm", folder.name)
+    assert [reconcile_alarms(session) for _ in range(3)] == [[], [], []]
+    (run,) = find_runs(made.retrain_id, hours_ago(1))
+    assert (str(run.id), run.started_by) == (finding.started, "reconciler")
+    evidence = {"verdict": {"verdict": "drift", "reason": "moved"}, "report": str(folder / "drift.html")}
+    assert run.parameters["trigger"] == {"kind": "drift", "event": "regraft.drift.detected", "event_id": None, "evidence": evidence}
+
+
+@pytest.mark.slow
+def test_automation_and_reconciler_together_start_one_run(project: tuple[Session, Deployments]) -> None:
+    session, made = project
+    folder = judged(session.workspace, "drift", 0)
+    event = emit_drift_detected(session.config.project, {"report": str(folder / "drift.html")})
+    run = wait_for_flow_run(made.retrain_id, event.occurred, 60)
+    assert [reconcile_alarms(session, grace_seconds=0) for _ in range(3)] == [[], [], []]
+    assert [item.id for item in find_runs(made.retrain_id, hours_ago(1))] == [run.id]
+
+
+@pytest.mark.slow
+def test_what_is_settled_starts_nothing(project: tuple[Session, Deployments]) -> None:
+    session, made = project
+    without_automation(made)
+    folder = judged(session.workspace, "drift", 5)
+    now = datetime.now(UTC)
+    record = RunRecord(run="r", project="p", trigger="person", started=now, finished=now, outcome="promoted", reason="by hand")
+    path = save_record(session.workspace, record)
+    assert reconcile_alarms(session) == [], "a person has retrained since"
+    path.unlink()
+    take_up(session.workspace, folder.name, "a run")
+    assert reconcile_alarms(session) == [], "a run has taken it up"
+    (finding,) = reconcile_alarms(replace(session, workspace=_same_alarm_elsewhere(session.workspace)))
+    assert finding.started is not None
+
+
+def _same_alarm_elsewhere(workspace: Workspace) -> Workspace:
+    other = make_workspace(workspace.root.with_name("elsewhere"))
+    judged(other, "drift", 5)
+    return other
+
+
+def begun_run(made: Deployments, state: Any) -> UUID:
+    from prefect.client.orchestration import get_client
+    from prefect.states import Pending, Running
+
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run_from_deployment(made.retrain_id)
+        for step in (Pending(), Running(), state):
+            if step is not None:
+                client.set_flow_run_state(run.id, step, force=True)
+        return run.id
+
+
+@pytest.mark.slow
+def test_a_crashed_run_is_started_again_under_its_id_and_not_for_ever(project: tuple[Session, Deployments]) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.states import Crashed, Running
+
+    session, made = project
+    run = begun_run(made, Crashed(message="killed"))
+    found = [reconcile_runs(session) for _ in range(2)]
+    assert [[finding.started for finding in findings] for findings in found] == [[str(run)], []], "the second sees that it is due"
+    assert read_run(run).state_type == "SCHEDULED"
+    with get_client(sync_client=True) as client:
+        for is_resumed in (True, False):
+            client.set_flow_run_state(run, Running(), force=True)
+            client.set_flow_run_state(run, Crashed(message="killed again"), force=True)
+            (finding,) = reconcile_runs(session)
+            assert (finding.started is not None) is is_resumed, finding
+        assert "left to a person" in finding.done
+        assert start_again(client, client.read_flow_run(run), max_resumes=3)
+
+
+@pytest.mark.slow
+def test_runs_that_ended_otherwise_are_left_alone(project: tuple[Session, Deployments]) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.states import Cancelled, Completed, Crashed, Failed
+
+    session, made = project
+    for state in (Failed(message="bad data"), Cancelled(message="by a person"), Completed()):
+        begun_run(made, state)
+        assert reconcile_runs(session) == []
+    with get_client(sync_client=True) as client:
+        begun_run(made, Crashed())
+        assert crashed_run(client, made.retrain_id, datetime.now(UTC) + timedelta(minutes=1)) is None, "too long ago"
+        assert crashed_run(client, made.retrain_id, hours_ago(1)) is not None
+        begun_run(made, Completed())
+        assert crashed_run(client, made.retrain_id, hours_ago(1)) is None, "a later run has done the work"
+
+
+@pytest.mark.slow
+def test_a_silent_run_is_dead_and_one_with_a_heartbeat_is_not(project: tuple[Session, Deployments]) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.events import emit_event
+    from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
+
+    _, made = project
+    silent, alive = begun_run(made, None), begun_run(made, None)
+    resource = {"prefect.resource.id": f"prefect.flow-run.{alive}"}
+    time.sleep(2)
+    emit_event(event="prefect.flow-run.heartbeat", resource=resource)
+    with get_client(sync_client=True) as client:
+        wanted = EventFilter(
+            event=EventNameFilter(name=["prefect.flow-run.heartbeat"]), resource=EventResourceFilter(id=list(resource.values()))
+        )
+        assert until(lambda: bool(client.read_events(wanted, limit=1).events), 60)
+        assert mark_dead_runs(client, [made.retrain_id], dead_after_seconds=600) == [], "it has not been silent for so long"
+        begun = client.read_flow_run(silent).state
+        assert begun is not None
+        age_seconds = (datetime.now(UTC) - begun.timestamp).total_seconds()
+        (dead,) = mark_dead_runs(client, [made.retrain_id], dead_after_seconds=age_seconds - 0.5)
+        assert dead.id == silent
+    assert (read_run(silent).state_type, read_run(alive).state_type) == ("CRASHED", "RUNNING")
+    assert "its process and its worker are gone" in read_run(silent).message

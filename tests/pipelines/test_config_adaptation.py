@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipelines.config import AdaptMethod, AdaptRecipe, ProbeMethod, ProjectConfig, plain_method
+from pipelines.selection import probe_section
+
+CONTENT: dict[str, Any] = {
+    "project": "toy",
+    "task": "image",
+    "labels": ["a", "b"],
+    "backbone": {"kind": "shipped"},
+    "gates": [{"kind": "goldens"}, {"kind": "adaptation"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"early_stopping_epochs": 3}, "early_stopping_epochs needs labels of the target domain"),
+        ({"after": ["wise_ft"]}, "after needs labels of the target domain"),
+        ({"augment": {"flips": "auto"}}, "flips: auto needs labels of the target domain"),
+        ({"augment": {"mixup_alpha": 0.2}}, "mixup_alpha and cutmix_alpha needs labels"),
+        ({"augment": {"cutmix_alpha": 0.2}}, "mixup_alpha and cutmix_alpha needs labels"),
+        ({"drop_path": 0.1}, "drop_path is set when a backbone is made"),
+    ],
+)
+def test_what_labels_of_the_target_would_be_needed_for(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AdaptRecipe.model_validate(changes)
+
+
+@pytest.mark.parametrize("changes", [{"l2_sp": 0.1}, {"class_weights": "balanced"}])
+def test_what_means_nothing_to_shot(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"recipe\.\w+ has no meaning for shot"):
+        AdaptMethod.model_validate({"by": "shot", "shot": {"recipe": changes}})
+    AdaptMethod.model_validate({"by": "dann", "dann": {"recipe": changes}})
+
+
+@pytest.mark.parametrize("name", ["", "0123456789ABCDEF", "../../../etc", "0" * 15])
+def test_a_snapshot_is_a_name_and_no_path(name: str) -> None:
+    with pytest.raises(ValueError, match="unlabelled"):
+        AdaptMethod.model_validate({"unlabelled": name})
+
+
+def test_an_adaptation_does_not_adapt_an_adaptation() -> None:
+    with pytest.raises(ValueError, match="source"):
+        AdaptMethod.model_validate({"source": {"kind": "adapt"}})
+
+
+def test_a_whole_configuration_goes_through_json_and_back() -> None:
+    method = {"kind": "adapt", "by": "coral", "unlabelled": "0" * 16, "source": {"kind": "probe", "strengths": [0.5]}}
+    config = ProjectConfig.model_validate(CONTENT | {"method": method})
+    assert ProjectConfig.model_validate(config.model_dump(mode="json")) == config
+    assert plain_method(config.method) == ProbeMethod(strengths=(0.5,))
+    assert probe_section(config) == ProbeMethod(strengths=(0.5,)), "backbones are ranked as they are without adaptation"
+
+
+def test_the_section_adaptation_needs_no_kind() -> None:
+    config = ProjectConfig.model_validate(CONTENT | {"adaptation": {"by": "dann", "dann": {"max_weight": 0.5}}})
+    assert config.adaptation.dann.max_weight == 0.5

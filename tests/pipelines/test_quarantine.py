@@ -1,0 +1,97 @@
+"""What could not be added is kept, can be corrected and ingested, and does not come back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.feedback import NewSample
+from pipelines.ingest import add_samples, ingest_folder
+from pipelines.quarantine import Unused, keep_unused, set_aside
+from tests.pipelines.planted import picture, project, tree, write_dataset, write_files
+from tests.pipelines.test_ingest import keep
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_dataset(tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "quarantine"
+
+
+def planted(source: Path) -> None:
+    """One sample that is right, an unknown label, a known picture under another label, and a file that is no picture."""
+    write_files(source, {"a.png": picture(100), "b.png": picture(101), "c.png": picture(0), "d.png": b"no image", "labels.csv": b""})
+    (source / "labels.csv").write_text("path,label,domain\na.png,ant,field\nb.png,wasp,field\nc.png,bee,\nd.png,ant,\n")
+
+
+def test_what_could_not_be_added_is_kept_with_its_reason(data: Path, folder: Path, tmp_path: Path) -> None:
+    planted(tmp_path / "new")
+    summary = ingest_folder(tmp_path / "new", data, project(), "lab")
+    assert (summary.n_added, len(summary.findings), len(summary.unused)) == (1, 3, 3)
+    place = keep_unused(summary.unused, folder)
+    assert place is not None
+    assert (place / "labels.csv").read_text().splitlines() == [
+        "path,label,group,domain,arrival,split,source,reason",
+        "files/000000.png,,,lab,,,d.png,8 bytes that do not decode as an image (UnidentifiedImageError)",
+        "files/000001.png,wasp,,field,,,b.png,the label 'wasp' is not in the conf file's labels",
+        "files/000002.png,bee,,lab,,,c.png,\"labelled 'bee', but the same content is known as 'ant'\"",
+    ]
+    assert [(place / "files" / f"00000{n}.png").read_bytes() for n in range(3)] == [b"no image", picture(101), picture(0)]
+
+
+def test_corrected_it_is_ingested(data: Path, folder: Path, tmp_path: Path) -> None:
+    planted(tmp_path / "new")
+    place = keep_unused(ingest_folder(tmp_path / "new", data, project(), "lab").unused, folder)
+    assert place is not None
+    table = place / "labels.csv"
+    table.write_text(table.read_text().replace(",wasp,", ",bee,"))
+    summary = ingest_folder(place, data, project(), "lab")
+    assert (summary.n_added, len(summary.findings)) == (1, 2)
+    left = keep_unused(summary.unused, folder)
+    set_aside(place, folder, left)
+    assert left is not None
+    assert sorted(path.name for path in folder.iterdir()) == sorted([left.name, "taken"])
+    assert [path.name for path in (folder / "taken").iterdir()] == [place.name]
+
+
+def test_the_same_samples_are_kept_once_and_do_not_come_back(data: Path, folder: Path, tmp_path: Path) -> None:
+    planted(tmp_path / "new")
+    unused = ingest_folder(tmp_path / "new", data, project(), "lab").unused
+    place = keep_unused(unused, folder)
+    before = tree(folder)
+    again = ingest_folder(tmp_path / "new", data, project(), "lab").unused
+    assert keep_unused(again, folder) == place
+    assert tree(folder) == before
+    assert place is not None
+    set_aside(place / "labels.csv", folder, None)
+    assert keep_unused(again, folder) is None
+    assert [path.name for path in folder.iterdir()] == ["taken"]
+
+
+def test_feedback_that_cannot_be_used_is_kept(data: Path, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    new = [NewSample(keep(tmp_path / "raw", picture(0)), "bee"), NewSample("f" * 64, "ant")]
+    summary = add_samples(data, new, tmp_path / "raw", project())
+    place = keep_unused(summary.unused, folder)
+    assert place is not None
+    assert len((place / "labels.csv").read_text().splitlines()) == 2  # of the other there are no bytes
+
+
+def test_nothing_to_keep(folder: Path) -> None:
+    assert keep_unused([], folder) is None
+    assert keep_unused([Unused("x", Path("missing"), NewSample("", "ant"), "is gone")], folder) is None
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("left_as_it_was", [True, False])
+def test_another_folder_and_a_quarantine_that_is_still_right_stay(tmp_path: Path, folder: Path, left_as_it_was: bool) -> None:
+    place = folder / "abc" if left_as_it_was else tmp_path / "mine"
+    place.mkdir(parents=True)
+    set_aside(place, folder, folder / "abc" if left_as_it_was else None)
+    assert place.is_dir()

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.core.errors import ConfigurationError, DataError, IntegrityError
+from pipelines.dataset import Sample, Split
+from pipelines.known_content import KnownContent
+from pipelines.labels_table import LabelRow
+from pipelines.unlabelled import RawInput, Snapshot, UnlabelledSample, add_snapshot, read_unlabelled, refuse_judged_samples, snapshot_names
+
+
+def picture(seed: int, file_format: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, size=(9, 7), dtype=np.uint8)).save(buffer, file_format)
+    return buffer.getvalue()
+
+
+def raw(folder: Path, content: bytes, domain: str = "till-2", arrival: str = "2026-11-20") -> RawInput:
+    folder.mkdir(exist_ok=True)
+    file = folder / hashlib.sha256(content).hexdigest()
+    file.write_bytes(content)
+    return RawInput(file, domain, arrival)
+
+
+def known(data: Path, rows: list[LabelRow] | None = None) -> KnownContent:
+    content = KnownContent(data, rows or [])
+    content.hash_files()
+    return content
+
+
+def snapshot(root: Path, inputs: list[RawInput], rows: list[LabelRow] | None = None, n_most: int = 100) -> Snapshot:
+    (root / "data").mkdir(exist_ok=True)
+    return add_snapshot(root / "data", inputs, known(root / "data", rows), n_most, root / "staging")
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_a_snapshot_is_read_as_it_was_made(tmp_path: Path) -> None:
+    inputs = [raw(tmp_path / "raw", picture(seed)) for seed in range(5)]
+    made = snapshot(tmp_path, inputs)
+    read = read_unlabelled(tmp_path / "data", made.name)
+    assert tuple(read) == made.samples
+    assert [item.id for item in read] == sorted(item.file.name for item in inputs)
+    for item in read:
+        assert hashlib.sha256((tmp_path / "data" / item.path).read_bytes()).hexdigest() == item.id
+        assert (item.domain, item.arrival) == ("till-2", "2026-11-20")
+    assert snapshot_names(tmp_path / "data") == [made.name]
+
+
+def test_the_same_inputs_in_any_order_change_nothing(tmp_path: Path) -> None:
+    inputs = [raw(tmp_path / "raw", picture(seed)) for seed in range(5)]
+    first = snapshot(tmp_path, inputs)
+    before = files(tmp_path / "data")
+    assert snapshot(tmp_path, [*inputs[::-1], inputs[2]]).name == first.name
+    assert files(tmp_path / "data") == before
+
+
+def test_another_snapshot_stands_beside_the_first_and_shares_its_files(tmp_path: Path) -> None:
+    inputs = [raw(tmp_path / "raw", picture(seed)) for seed in range(5)]
+    names = {snapshot(tmp_path, inputs).name, snapshot(tmp_path, inputs[:3]).name}
+    assert set(snapshot_names(tmp_path / "data")) == names
+    assert len(names) == 2
+    assert len(list((tmp_path / "data" / "unlabelled" / "files").iterdir())) == 5
+
+
+def test_the_first_of_the_inputs_are_taken(tmp_path: Path) -> None:
+    inputs = [raw(tmp_path / "raw", picture(seed)) for seed in range(6)]
+    assert {item.id for item in snapshot(tmp_path, inputs, n_most=2).samples} == {item.file.name for item in inputs[:2]}
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "BMP"], ids=["the same bytes", "the same picture in another format"])
+def test_what_is_labelled_is_left_out(tmp_path: Path, file_format: str) -> None:
+    """A test sample must not be among them, whatever file it comes in."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "test.png").write_bytes(picture(0))
+    rows = [LabelRow("labels.csv line 2", "test.png", "a", split="test")]
+    made = snapshot(tmp_path, [raw(tmp_path / "raw", picture(0, file_format)), raw(tmp_path / "raw", picture(1))], rows)
+    assert made.n_known == 1
+    assert [item.id for item in made.samples] == [hashlib.sha256(picture(1)).hexdigest()]
+
+
+def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
+    good, damaged = raw(tmp_path / "raw", picture(0)), raw(tmp_path / "raw", b"no picture")
+    renamed = raw(tmp_path / "raw", picture(1))
+    renamed.file.write_bytes(picture(2))
+    made = snapshot(tmp_path, [good, damaged, renamed, RawInput(tmp_path / "raw" / ("0" * 64), "", "")])
+    assert (len(made.samples), made.n_unusable) == (1, 3)
+
+
+def test_nothing_that_can_be_used(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no unlabelled input: 0 are known .*, 1 cannot be used\. .*sample_raw_frac"):
+        snapshot(tmp_path, [raw(tmp_path / "raw", b"no picture")])
+    assert files(tmp_path / "data") == {}
+
+
+def test_a_table_that_was_changed_is_not_read(tmp_path: Path) -> None:
+    made = snapshot(tmp_path, [raw(tmp_path / "raw", picture(seed)) for seed in range(3)])
+    table = tmp_path / "data" / "unlabelled" / made.name / "samples.csv"
+    table.write_text(table.read_text().replace("till-2", "till-3"))
+    with pytest.raises(IntegrityError, match=r"whose content is not what its name says"):
+        read_unlabelled(tmp_path / "data", made.name)
+
+
+def test_a_snapshot_that_is_not_there(tmp_path: Path) -> None:
+    made = snapshot(tmp_path, [raw(tmp_path / "raw", picture(0))])
+    with pytest.raises(ConfigurationError, match=rf"method\.unlabelled 0123456789abcdef, of which there is no .*: {made.name}\."):
+        read_unlabelled(tmp_path / "data", "0123456789abcdef")
+
+
+@pytest.mark.parametrize(("split", "is_refused"), [("train", False), ("validation", True), ("test", True), ("holdout", True)])
+def test_a_sample_that_the_model_is_judged_by_is_refused(split: Split, is_refused: bool) -> None:
+    samples = [Sample(name, f"{name}.png", "a", name, "d", "", split) for name in ("1" * 64, "2" * 64)]
+    unlabelled = [UnlabelledSample("2" * 64, "unlabelled/files/2.png", "d", ""), UnlabelledSample("3" * 64, "u/3.png", "d", "")]
+    if not is_refused:
+        refuse_judged_samples(samples, unlabelled)
+        return
+    with pytest.raises(DataError, match=r"1 unlabelled samples with the bytes of samples that the model is judged by") as raised:
+        refuse_judged_samples(samples, unlabelled)
+    assert raised.value.findings[0].problem == f"is {'2' * 64}.png ({split})"
