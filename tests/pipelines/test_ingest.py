@@ -160,7 +160,7 @@ add_samples(Path("data"), [NewSample(digest, "ant", "lab") for digest in sys.arg
 
 @pytest.mark.parametrize("n_replaced", [0, 1, 2, 3])
 def test_a_killed_process_leaves_nothing_unfinished_in_the_data(data: Path, raw: Path, n_replaced: int) -> None:
-    """Killed before the first file, the second, the thumbnails that are kept, the table: DVC tracks all that lies in data/, dotfiles too."""
+    """Killed before the first file, the second, the thumbnails that are kept, the table: DVC tracks whatever lies in data/."""
     before = tree(data)
     contents = [picture(100), picture(101)]
     digests = [keep(raw, content) for content in contents]
