@@ -33,7 +33,7 @@ from monitoring.alarm_budget import ERROR_RATE_SHARE, INPUT_SHARE, YEAR, Allowan
 from monitoring.bursts import burst_length
 from monitoring.decision import judge_window
 from monitoring.harm import judge_harm
-from monitoring.quality import quality
+from monitoring.quality import labelled_since, quality
 from monitoring.reference import Reference
 from monitoring.signals.multiplicity import holm_cutoff
 from monitoring.signals.result import SignalResult
@@ -171,7 +171,7 @@ def power_rows(digits: RealDigits, pools: dict[str, Answers]) -> list[Row]:
             signals = run_signals(window, reference, Strictness(HOURLY_LEVEL, seed))
             found.update(f"at_{label}" for label, level in _LEVEL_NAMES.items() if drifted_at(signals, level))
             judged = quality(window, reference, ERROR_RATE_SHARE, seed)
-            found[judge_harm(judged, signals, COSTLY_FRAC).harm] += 1
+            found[judge_harm(judged, signals, COSTLY_FRAC, labelled_since(window, reference, window.times[0])).harm] += 1
         kinds = ("costs", "unknown", "costs_nothing")
         row: Row = {"change": name, "loss_points": round(100 * loss, 1), "n_windows": N_DRAWS}
         row |= {f"found_{label}": found[f"at_{label}"] for label in _LEVEL_NAMES} | {f"said_{kind}": found[kind] for kind in kinds}

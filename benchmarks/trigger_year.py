@@ -31,11 +31,11 @@ from monitoring.alarm_budget import INPUT_SHARE, Spending, allowance
 from monitoring.data_quality import QualityLimits, judge_data_quality
 from monitoring.harm import HarmName, judge_harm
 from monitoring.policy import decide
-from monitoring.quality import quality
+from monitoring.quality import MOST_LABELS, LabelledStretch, labelled_loss, quality
 from monitoring.reference import Reference
 from monitoring.signals.multiplicity import holm_cutoff
 from monitoring.signals.run import N_FAMILIES
-from monitoring.trigger.conditions import BACK_OFF
+from monitoring.trigger.conditions import BACK_OFF, DRIFT_ENDS_AFTER
 from monitoring.trigger.situation import Situation, Start
 from monitoring.window import Window
 from pipelines.config import MonitorSection, TriggerSection
@@ -260,20 +260,32 @@ class Year:
 
 @dataclass
 class Labels:
-    """Labels by the hour in which they are delivered, [hours, 2]: of the old and of the new domain."""
+    """Labels by the hour in which they are delivered, [hours, 2]: of the old and of the new domain; and how many answers they confirm."""
 
     by_hour: NDArray[np.int64]
+    right_by_hour: NDArray[np.int64]
     delay_hours: int
     n_learned: int = 0
     n_new_domain: int = 0
     n_delivered: int = 0
 
-    def pass_hour(self, hour: int, new_share: float, rng: np.random.Generator) -> None:
+    def pass_hour(self, hour: int, new_share: float, model: Model, rng: np.random.Generator) -> None:
         """Asks for the labels of this hour's requests, and takes those that come in."""
         n_new = int(rng.binomial(LABELS_AN_HOUR, new_share))
-        self.by_hour[hour + self.delay_hours] += (LABELS_AN_HOUR - n_new, n_new)
+        n_old = LABELS_AN_HOUR - n_new
+        self.by_hour[hour + self.delay_hours] += (n_old, n_new)
+        self.right_by_hour[hour] = rng.binomial(n_old, model.accuracy["old"]) + rng.binomial(n_new, model.accuracy["new"])
         self.n_delivered += int(self.by_hour[hour].sum())
         self.n_new_domain += int(self.by_hour[hour, 1])
+
+    def since(self, first_hour: int, hour: int, reference: Reference) -> LabelledStretch | None:
+        """As `quality.labelled_since`, of the requests from an hour on whose labels have come in."""
+        right = self.right_by_hour[first_hour : max(first_hour, hour - self.delay_hours + 1)][-MOST_LABELS // LABELS_AN_HOUR :]
+        if not len(right):
+            return None
+        n_labelled = len(right) * LABELS_AN_HOUR
+        loss = labelled_loss(int(right.sum()), n_labelled, int(reference.correct.sum()), reference.n_samples)
+        return LabelledStretch(n_labelled=n_labelled, loss=loss)
 
 
 def simulate(digits: Digits, scenario: Scenario, seed: int, n_hours: int = HOURS_A_YEAR) -> Year:
@@ -281,21 +293,26 @@ def simulate(digits: Digits, scenario: Scenario, seed: int, n_hours: int = HOURS
     rng = np.random.default_rng([seed, len(scenario.name)])
     champion = Champion.drawn(digits.models["old"], 0.0, rng)
     year = Year(scenario.name, seed, shifts=len(scenario.ends))
-    labels = Labels(np.zeros((n_hours + scenario.label_delay_hours + 1, 2), dtype=np.int64), scenario.label_delay_hours)
+    n_with_delay = n_hours + scenario.label_delay_hours + 1
+    labels = Labels(np.zeros((n_with_delay, 2), dtype=np.int64), np.zeros(n_with_delay, dtype=np.int64), scenario.label_delay_hours)
     last: Spending | None = None
     starts, refused, useful_at = list[Start](), set[str](), list[int]()
     asked_at, harm = -HARM_EVERY_HOURS, None
+    drift_since, drifted_at = 0, -n_hours
     for hour in range(n_hours):
         now, new_share, broken = START + timedelta(hours=hour), scenario.new_share(hour), scenario.is_broken(hour)
-        labels.pass_hour(hour, new_share, rng)
+        labels.pass_hour(hour, new_share, champion.model, rng)
         allowed = allowance(last, now, MONITOR.false_alarms_per_year * INPUT_SHARE)
         if allowed.level > 0:
             last = Spending(judged_at=now, bundle="b", window_id=str(hour), level=allowed.level, balance=allowed.balance)
         window, drifted = _look(digits, champion, new_share, broken, allowed.level, rng)
         found = judge_data_quality(window, champion.limits)
         _count(year, champion, new_share, broken, drifted, allowed.level, found.alarm)
+        if drifted:
+            drift_since = hour if timedelta(hours=hour - drifted_at) > DRIFT_ENDS_AFTER else drift_since
+            drifted_at = hour
         if drifted and not found.alarm and hour - asked_at >= HARM_EVERY_HOURS:
-            asked_at, harm = hour, _harm(window, champion)
+            asked_at, harm = hour, _harm(window, champion, labels.since(drift_since, hour, champion.reference))
         situation = Situation(
             now=now,
             verdict="insufficient_data" if allowed.level == 0 else "drift" if drifted else "ok",
@@ -316,7 +333,7 @@ def simulate(digits: Digits, scenario: Scenario, seed: int, n_hours: int = HOURS
                 refused.add(str(labels.n_delivered))
             else:
                 useful_at += [hour] if champion.loss(new_share) >= HARMFUL else []
-                champion, asked_at = learned, -HARM_EVERY_HOURS
+                champion, asked_at, drifted_at = learned, -HARM_EVERY_HOURS, -n_hours
     _count_missed(year, scenario, useful_at, n_hours)
     return year
 
@@ -348,8 +365,8 @@ def _look(
     return digits.window_of(_rows(model, places)), level > 0 and is_drifted(champion, places, level)
 
 
-def _harm(window: Window, champion: Champion) -> HarmName:
-    return judge_harm(quality(window, champion.reference, 0.25, MONITOR.seed), (), HARMFUL).harm
+def _harm(window: Window, champion: Champion, labelled: LabelledStretch | None) -> HarmName:
+    return judge_harm(quality(window, champion.reference, 0.25, MONITOR.seed), (), HARMFUL, labelled).harm
 
 
 def _count(year: Year, champion: Champion, new_share: float, broken: bool, drifted: bool, level: float, alarm: bool) -> None:

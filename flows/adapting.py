@@ -14,6 +14,7 @@ from flows.ingestion import finished_later
 from flows.pending import read_pending
 from flows.session import Session
 from pipelines.config import AdaptationGate, AdaptMethod, ProjectConfig
+from pipelines.core.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pipelines.unlabelled import RawInput, Snapshot
@@ -30,13 +31,31 @@ def adapted_session(session: Session, run: str) -> Session:
         run: Id of the flow run. One that waited for a person goes on with the snapshot of the candidate that the person saw.
 
     Raises:
+        ConfigurationError: The way does not fit the project; nothing was committed.
         DataError: The endpoint has kept no input that could be used.
     """
-    method = _method_of_waiting(session, run) or _with_snapshot(session.config, snapshot_unlabelled(session).name)
+    method = _method_of_waiting(session, run)
+    if method is None:
+        require_adaptable(session.config)
+        method = _with_snapshot(session.config, snapshot_unlabelled(session).name)
     gates = session.config.gates
     if not any(isinstance(gate, AdaptationGate) for gate in gates):
         gates = (*gates, AdaptationGate())
     return Session(session.workspace, session.config.model_copy(update={"method": method, "gates": gates}))
+
+
+def require_adaptable(config: ProjectConfig) -> None:
+    """Refuses a project that cannot adapt as its conf file says.
+
+    Raises:
+        ConfigurationError: It cannot.
+    """
+    if problem := config.adaptation_problem():
+        raise ConfigurationError(
+            got=f"a retraining with --adapt, under a conf file by which it cannot run: {problem}.",
+            allowed="a way that fits the project (section adaptation of the conf file, or method where that is adapt).",
+            next_step="change the section adaptation; nothing was added to the data.",
+        )
 
 
 def snapshot_unlabelled(session: Session) -> Snapshot:

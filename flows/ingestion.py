@@ -77,7 +77,8 @@ def count_new_labels(session: Session, run: str = "") -> int:
     if record is None:
         return waiting
     lineage = json.loads((champion_bundle(session, record) / "lineage.json").read_bytes())
-    judged = [item.n_samples for item in read_records(session.workspace) if item.n_samples is not None and item.run != run]
+    records = read_records(session.workspace, session.config.project)
+    judged = [item.n_samples for item in records if item.n_samples is not None and item.run != run]
     # Labels that a refused candidate learned from are no news either: else one more label would buy another look at the test set.
     learned = max([int(lineage["n_samples"]), *judged[-1:]])
     config = session.config

@@ -17,7 +17,7 @@ from flows.events import emit_data_quality_alarm, emit_drift_detected, emit_labe
 from flows.promotion import champion_bundle, repair_pointer
 from flows.session import Session, only_conf_file, open_session
 from flows.tasks import StepPolicy, carried_out_as, in_task, time_limit, watched_by
-from flows.trigger_rows import ASKED_BY_MONITOR, latest_rows
+from flows.trigger_rows import ASKED_BY_MONITOR, latest_rows, ongoing_drift_since
 from flows.triggering import consider_retraining
 from monitoring.decision import judge_window
 from monitoring.reference import Reference
@@ -142,8 +142,9 @@ def _read_window(session: Session, bundle: Path) -> tuple[Window, Reference]:
 
 def _judge(session: Session, window: Window, reference: Reference) -> Verdict:
     config = session.config.monitor
-    allowed = allowed_for(session, window, reference, datetime.now(UTC))
-    return judge_window(window, reference, config, allowed)
+    now = datetime.now(UTC)
+    allowed = allowed_for(session, window, reference, now)
+    return judge_window(window, reference, config, allowed, ongoing_drift_since(session, window.bundle, now))
 
 
 def _folder(session: Session) -> Path:

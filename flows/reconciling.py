@@ -6,7 +6,6 @@ nothing is missing. Automations act within seconds and can lose an event (SQLite
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +26,8 @@ from flows.session import Session, only_conf_file, open_session
 from flows.tasks import StepPolicy, carried_out_as, in_task, time_limit
 from flows.trigger_rows import ASKED_BY_MONITOR, latest_rows
 from monitoring.report import REPORT_FILE
+from monitoring.verdict import Verdict
+from pipelines.versioning.registry import champion
 from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -172,35 +173,47 @@ def _is_settled(session: Session, alarm: Alarm) -> bool:
     """Whether a run has taken it up, or any retraining has begun since."""
     if taken_up_by(session.workspace, alarm.name) is not None:
         return True
-    return any(record.started >= alarm.raised for record in read_records(session.workspace))
+    return any(record.started >= alarm.raised for record in read_records(session.workspace, session.config.project))
 
 
 def standing_alarm(session: Session, since: datetime) -> Alarm | None:
-    """The last window for which the monitor wanted a retraining, unless a later one was judged ok.
+    """The last window of the project for which the monitor wanted a retraining, unless a later one was judged ok.
 
     Args:
         session: Of the workspace, whose reports of the monitor are read.
         since: Older ones do not count.
+
+    Raises:
+        DataError: A verdict cannot be read.
     """
-    rows = latest_rows(session, _MOST_ROWS).rows
-    wanted = {row.run[:8] for row in rows if row.asked_by == ASKED_BY_MONITOR and row.action == "retrain"}
+    rows = [row for row in latest_rows(session, _MOST_ROWS).rows if row.asked_by == ASKED_BY_MONITOR]
+    own = {row.run[:8] for row in rows}
+    wanted = {row.run[:8] for row in rows if row.action == "retrain"}
     for file in sorted((session.workspace.reports / "monitor").glob("*/verdict.json"), reverse=True):
         raised = datetime.strptime(file.parent.name[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
         if raised < since:
             return None
-        verdict = json.loads(file.read_bytes())
-        kind = _kind(verdict, is_wanted=file.parent.name.rpartition("-")[2] in wanted)
+        verdict, run = Verdict.from_json(file.read_bytes()), file.parent.name.rpartition("-")[2]
+        # All projects of a workspace report to one folder. The table of decisions may have been lost, or be longer than what was read.
+        if run not in own and verdict.bundle != _champion_id(session):
+            continue
+        kind = _kind(verdict, is_wanted=run in wanted)
         if kind is not None:
-            return Alarm(file.parent.name, raised, kind, verdict, str(file.with_name(REPORT_FILE)))
-        if verdict["verdict"] == "ok":
+            return Alarm(file.parent.name, raised, kind, verdict.model_dump(mode="json"), str(file.with_name(REPORT_FILE)))
+        if verdict.verdict == "ok":
             return None
     return None
 
 
-def _kind(verdict: dict[str, Any], *, is_wanted: bool) -> Literal["drift", "labels"] | None:
+def _champion_id(session: Session) -> str | None:
+    record = champion(session.workspace.root, session.config.project)
+    return record.bundle_id if record else None
+
+
+def _kind(verdict: Verdict, *, is_wanted: bool) -> Literal["drift", "labels"] | None:
     """As the monitor tells the server: broken inputs are told as such, and start nothing."""
-    if (verdict.get("data_quality") or {}).get("alarm"):
+    if verdict.data_quality_problem is not None:
         return None
-    if verdict["verdict"] in _ALARMS:
+    if verdict.verdict in _ALARMS:
         return "drift"
     return "labels" if is_wanted else None

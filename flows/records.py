@@ -79,7 +79,8 @@ def save_record(workspace: Workspace, record: RunRecord) -> Path:
     return path
 
 
-def read_records(workspace: Workspace) -> list[RunRecord]:
-    """All records of the workspace, the oldest first."""
+def read_records(workspace: Workspace, project: str | None = None) -> list[RunRecord]:
+    """The records of the workspace, or those of one project in it, the oldest first."""
     paths = (workspace.state / "runs").glob("*.json")
-    return sorted((RunRecord.model_validate_json(path.read_bytes()) for path in paths), key=lambda record: record.started)
+    found = (RunRecord.model_validate_json(path.read_bytes()) for path in paths)
+    return sorted((record for record in found if project in (None, record.project)), key=lambda record: record.started)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,11 +19,13 @@ from filelock import FileLock, Timeout
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from flows.session import Session
+from monitoring.trigger.conditions import DRIFT_ENDS_AFTER
 from monitoring.trigger.decision import Action, Condition
 from pipelines.core.errors import RefusedError
 
 ASKED_BY_MONITOR = "monitor"
 _LOCK_SECONDS = 30
+_N_LOOKED_AT = 500
 # The latest rows are looked for in this much of the end of the file.
 _TAIL_BYTES = 4_000_000
 # Of rows that the policy reads back; whatever else is in a line, it holds one of these.
@@ -39,7 +41,8 @@ class TriggerRow(BaseModel):
         run: Of Prefect; empty outside of one.
         action: What was decided; `refused`: a gate refused the candidate of this run; `stop`, `snooze`, `resume`: what a person said.
         reason: For people.
-        verdict, window: Of the window that was judged; None where none was.
+        verdict, window, bundle: Of the window that was judged; None where none was.
+        drift_since: Of a drift, when it began.
         n_new_labels: None where they were not counted.
         dataset: Digest of the data that a retraining would learn from, or has learned from; None where it is not known yet.
         settings: Digest of how it is learned and judged: other settings make another attempt of the same data.
@@ -55,6 +58,8 @@ class TriggerRow(BaseModel):
     reason: str
     verdict: str | None = None
     window: str | None = None
+    bundle: str | None = None
+    drift_since: AwareDatetime | None = None
     n_new_labels: int | None = None
     dataset: str | None = None
     settings: str | None = None
@@ -130,6 +135,18 @@ def latest_rows(session: Session, n_rows: int = 10) -> LatestRows:
         else:
             rows.append(row)
     return LatestRows(tuple(reversed(rows)), n_damaged)
+
+
+def ongoing_drift_since(session: Session, bundle: str, now: datetime) -> datetime | None:
+    """When the drift began that the monitor has seen in this bundle's windows; None where it has seen none for a day.
+
+    A window of a drift may pass its tests by chance, so one without drift does not end it.
+    """
+    rows = [row for row in latest_rows(session, _N_LOOKED_AT).rows if row.asked_by == ASKED_BY_MONITOR and row.verdict == "drift"]
+    last = rows[-1] if rows else None
+    if last is None or last.bundle != bundle or now - last.at > DRIFT_ENDS_AFTER:
+        return None
+    return last.drift_since
 
 
 def attempts(session: Session) -> list[TriggerRow]:

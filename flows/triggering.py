@@ -8,6 +8,7 @@ thousand alerts start one retraining: the first run leaves its row, the labels i
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -89,7 +90,9 @@ def consider_retraining(session: Session, trigger: Mapping[str, Any], run: str =
         reason=decision.reason,
         verdict=situation.verdict,
         window=verdict.window_id if verdict else None,
-        n_new_labels=None if situation.scheduled else situation.n_new_labels,
+        bundle=verdict.bundle if verdict else None,
+        drift_since=verdict.drift_since if verdict else None,
+        n_new_labels=None if situation.scheduled or verdict is None else situation.n_new_labels,
         dataset=data_digest,
         settings=settings_digest(session),
         conditions=decision.conditions,
@@ -98,8 +101,15 @@ def consider_retraining(session: Session, trigger: Mapping[str, Any], run: str =
     return decision
 
 
-def note_refusal(session: Session, record: RunRecord) -> None:
-    """Keeps a refused attempt as a row, whoever started it: no event and no schedule tries these data under these settings again."""
+def note_refusal(session: Session, record: RunRecord, *, same_settings: bool = True) -> None:
+    """Keeps a refused attempt as a row, whoever started it: no event and no schedule tries these data under these settings again.
+
+    Args:
+        session: Of the workspace.
+        record: Of the run.
+        same_settings: Whether the candidate was made and judged under the session's configuration. Under another one it says nothing
+            about what the session would do, so the row names no settings.
+    """
     if record.outcome != "refused":
         return
     row = TriggerRow(
@@ -109,7 +119,7 @@ def note_refusal(session: Session, record: RunRecord) -> None:
         action="refused",
         reason=record.reason,
         dataset=record.dataset,
-        settings=settings_digest(session),
+        settings=settings_digest(session) if same_settings else None,
     )
     add_row(session, row)
 
@@ -162,12 +172,13 @@ def _decision(session: Session, situation: Situation) -> TriggerDecision:
 def _verdict(trigger: Mapping[str, Any]) -> Verdict | None:
     from monitoring.verdict import Verdict
 
-    content = (trigger.get("evidence") or {}).get("verdict")
-    return None if content is None else Verdict.model_validate(content)
+    evidence = trigger.get("evidence")
+    content = evidence.get("verdict") if isinstance(evidence, Mapping) else None
+    return None if content is None else Verdict.from_json(json.dumps(content))
 
 
 def _starts(session: Session, found: list[TriggerRow], run: str) -> tuple[Start, ...]:
-    ended = {record.run for record in read_records(session.workspace)}
+    ended = {record.run for record in read_records(session.workspace, session.config.project)}
     first = {row.run: row.at for row in reversed(found) if row.action in ("retrain", "adapt") and row.asked_by != _SCHEDULE}
     return tuple(Start(at, name in ended) for name, at in first.items() if not run or name != run)
 
@@ -180,8 +191,13 @@ def _refused_datasets(found: list[TriggerRow], settings: str) -> Iterator[str]:
 
 
 def _is_running(session: Session, run: str, *, held: bool) -> bool:
-    """A run holds the lock itself, so nobody else does; but another one may wait for a person, without the lock."""
-    waits = any(pending.record.run != run for pending in all_pending(session.workspace))
+    """A run holds the lock itself, so nobody else does; but another one may wait for a person, without the lock.
+
+    One that nobody answered in time waits no more: the next run settles it, so it must not stand in that run's way.
+    """
+    now, project = datetime.now(UTC), session.config.project
+    waiting = (pending.record for pending in all_pending(session.workspace) if now <= pending.deadline)
+    waits = any(record.project == project and record.run != run for record in waiting)
     return waits or (not held and is_writing(session.workspace))
 
 

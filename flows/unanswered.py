@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from flows.approval import approval_gate
-from flows.pending import PendingApproval, all_pending, forget_pending
+from flows.pending import PendingApproval, all_pending, config_digest, forget_pending
 from flows.records import RunRecord, save_record
 from flows.retraining import keep_refusal
 from flows.run_report import announce
 from flows.session import Session
 from flows.tasks import in_task
+from flows.triggering import note_refusal
 from pipelines.config import HumanApprovalGate
 from pipelines.gates.human_approval import human_approval
 from pipelines.versioning.registry import ChampionRecord, history
@@ -32,7 +33,7 @@ def settle_unanswered(session: Session, run: str) -> None:
             continue
         promotion = _promotion_by(session, pending.record.run)
         if promotion is not None:
-            _settle(session, pending.record, {"outcome": "promoted", "reason": promotion.why, "version": promotion.version})
+            _settle(session, pending, {"outcome": "promoted", "reason": promotion.why, "version": promotion.version})
         else:
             _refuse(session, pending, why)
 
@@ -64,11 +65,12 @@ def _refuse(session: Session, pending: PendingApproval, why: str) -> None:
     judgement = pending.judgement.with_more([human_approval(gate, None, pending.evidence, why)])
     keep_refusal(session, str(pending.record.dataset), str(pending.record.bundle), judgement, in_task)
     decisions = [decision.model_dump(mode="json") for decision in judgement.decisions]
-    announce(_settle(session, pending.record, {"outcome": "refused", "reason": judgement.summary, "decisions": decisions}))
+    announce(_settle(session, pending, {"outcome": "refused", "reason": judgement.summary, "decisions": decisions}))
 
 
-def _settle(session: Session, record: RunRecord, changes: dict[str, object]) -> RunRecord:
-    settled = RunRecord.model_validate(record.model_dump() | changes | {"finished": datetime.now(UTC)})
+def _settle(session: Session, pending: PendingApproval, changes: dict[str, object]) -> RunRecord:
+    settled = RunRecord.model_validate(pending.record.model_dump() | changes | {"finished": datetime.now(UTC)})
     save_record(session.workspace, settled)
-    forget_pending(session.workspace, record.run)
+    note_refusal(session, settled, same_settings=pending.config == config_digest(session.config))
+    forget_pending(session.workspace, settled.run)
     return settled

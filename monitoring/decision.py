@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from monitoring.label_shift import estimate_class_shares
 from monitoring.narrowing import narrowed
 from monitoring.novel_groups import describe_novelty
 from monitoring.power import n_requests_needed
-from monitoring.quality import quality
+from monitoring.quality import labelled_since, quality
 from monitoring.reason import (
     degraded_reason,
     drift_reason,
@@ -36,7 +37,9 @@ from pipelines.core.errors import IntegrityError
 MIN_REFERENCE = 20
 
 
-def judge_window(window: Window, reference: Reference, config: MonitorSection, allowed: Allowance) -> Verdict:
+def judge_window(
+    window: Window, reference: Reference, config: MonitorSection, allowed: Allowance, drift_since: datetime | None = None
+) -> Verdict:
     """Tests a window against the reference and says what it means.
 
     Drift outranks degraded: changed inputs explain more errors, and the evidence carries both.
@@ -46,6 +49,8 @@ def judge_window(window: Window, reference: Reference, config: MonitorSection, a
         reference: Of that bundle.
         config: Sizes, false alarms and seed.
         allowed: The level of the window's tests (`alarm_budget.allowance`); a window that is not judged must not be charged.
+        drift_since: Of an ongoing drift that earlier windows of this bundle showed, when it began; aware. Labels since then say what it
+            costs.
 
     Raises:
         IntegrityError: Window and reference are of different bundles or have different columns.
@@ -64,11 +69,12 @@ def judge_window(window: Window, reference: Reference, config: MonitorSection, a
     moved = where(window, reference, signals)
     evidence: dict[str, Any] = {"signals": signals, "quality": judged, "where": moved, **facts}
     if any(signal.drifted for signal in signals):
-        harm = judge_harm(judged, signals, config.harmful_loss_frac)
+        since = min(drift_since or window.times[0], facts["first_at"])
+        harm = judge_harm(judged, signals, config.harmful_loss_frac, labelled_since(window, reference, since))
         shares = estimate_class_shares(window, reference, np.random.default_rng(config.seed))
         reason = drift_reason(window, reference, signals, judged, moved, harm)
         novelty = describe_novelty(window, reference, strictness)
-        return Verdict(verdict="drift", reason=reason, harm=harm, novelty=novelty, class_shares=shares, **evidence)
+        return Verdict(verdict="drift", reason=reason, drift_since=since, harm=harm, novelty=novelty, class_shares=shares, **evidence)
     if judged.degraded:
         return Verdict(verdict="degraded", reason=degraded_reason(window, reference, judged), **evidence)
     return Verdict(verdict="ok", reason=ok_reason(window, reference, signals, judged), **evidence)

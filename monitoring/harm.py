@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from monitoring.quality import AccuracyLoss, Quality
+from monitoring.quality import AccuracyLoss, LabelledStretch, Quality
 from monitoring.signals.result import SignalResult
 from monitoring.signals.run import OUT_OF_DISTRIBUTION
 
@@ -20,7 +20,7 @@ class Harm(BaseModel):
     Attributes:
         harm: `costs`: accuracy was lost, and the best guess is at least `harmful_loss_frac`. `costs_nothing`: with 95 % confidence less
             than that. `unknown`: neither can be said.
-        basis: What it rests on: labels of the window, or estimates from confidence.
+        basis: What it rests on: labels of the requests since the drift began, or estimates from confidence.
         loss: The estimate; without labels the larger of two.
         harmful_loss_frac: As configured.
         reason: For people.
@@ -35,7 +35,7 @@ class Harm(BaseModel):
     reason: str
 
 
-def judge_harm(judged: Quality, signals: Sequence[SignalResult], harmful_loss_frac: float) -> Harm:
+def judge_harm(judged: Quality, signals: Sequence[SignalResult], harmful_loss_frac: float, labelled: LabelledStretch | None) -> Harm:
     """Labels decide where they can. Else both estimates must agree; and they are not believed to be harmless out of distribution.
 
     Both estimates read confidences, which are calibrated where the reference lies. On inputs far from it a network may be sure and wrong,
@@ -45,13 +45,14 @@ def judge_harm(judged: Quality, signals: Sequence[SignalResult], harmful_loss_fr
         judged: Of the window.
         signals: Of the window, with `out_of_distribution`.
         harmful_loss_frac: Loss of accuracy from which on a change counts as harm, in (0, 1).
+        labelled: Of the requests since the drift began (`quality.labelled_since`); None where none of them has a label.
     """
     if judged.degraded:
-        loss = judged.labelled_loss or judged.expected_loss
+        loss = labelled.loss if labelled else judged.expected_loss
         return _harm("costs", "labels", loss, harmful_loss_frac, "the error rate on labelled requests has risen")
-    by_labels = judged.labelled_loss
-    if by_labels is not None and (name := read_loss(by_labels, harmful_loss_frac)) != "unknown":
-        return _harm(name, "labels", by_labels, harmful_loss_frac, f"by {judged.n_labelled} labelled requests {_text(by_labels)}")
+    if labelled is not None and (name := read_loss(labelled.loss, harmful_loss_frac)) != "unknown":
+        why = f"by {labelled.n_labelled} labelled requests {_text(labelled.loss)}"
+        return _harm(name, "labels", labelled.loss, harmful_loss_frac, why)
     estimates = (judged.expected_loss, judged.thresholded_loss)
     worst = max(estimates, key=lambda loss: loss.value)
     names = {read_loss(loss, harmful_loss_frac) for loss in estimates}

@@ -58,10 +58,12 @@ class LabelledAnswer:
     """An answer whose true label was fed back.
 
     Attributes:
+        requested_at: When it was answered, UTC.
         labelled_at: When the label came, UTC.
         is_right: Whether the answer was that label.
     """
 
+    requested_at: datetime
     labelled_at: datetime
     is_right: bool
 
@@ -140,7 +142,7 @@ def read_once(
         name = str(line.get("request_id"))
         found = fed_back.get(name)
         if found is not None and (name not in labelled or time >= labelled[name][0]):
-            labelled[name] = time, LabelledAnswer(found[0], found[1] == line.get("label"))
+            labelled[name] = time, LabelledAnswer(time, found[0], found[1] == line.get("label"))
     history = sorted((answer.labelled_at, name, answer) for name, (_, answer) in labelled.items())
     return sorted(newest, key=_newest_first), tuple(answer for _, _, answer in history)
 

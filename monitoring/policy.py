@@ -95,6 +95,8 @@ def _obstacle(found: dict[str, Condition], names: tuple[str, ...]) -> str | None
 def _nothing_calls(situation: Situation, config: TriggerSection) -> str:
     if situation.is_harmless:
         return f"The window is drifted, but nothing needs to be done. {situation.harm_reason}".rstrip()
+    if situation.verdict is None:
+        return "Nothing calls for it: no window was judged, so no labels were counted."
     return f"Nothing calls for it: the window is {look_at.window_in_words(situation)}; {situation.n_new_labels} new labels wait."
 
 

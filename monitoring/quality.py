@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 import numpy as np
@@ -16,6 +17,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Loss = Annotated[float, Field(ge=-1, le=1)]
 INTERVAL_LEVEL = 0.95
 _N_RESAMPLES = 400
+MOST_LABELS = 400
 
 
 class Accuracy(BaseModel):
@@ -167,6 +169,34 @@ def labelled_loss(n_right: int, n_labelled: int, n_reference_right: int, n_refer
     low = value - float(np.hypot(before.value - before.low, now.high - now.value))
     high = value + float(np.hypot(before.high - before.value, now.value - now.low))
     return _loss(value, low, high)
+
+
+class LabelledStretch(BaseModel):
+    """What the labels of a stretch of requests say.
+
+    Attributes:
+        n_labelled: Of them, at most the latest 400: a drift may have grown since it began.
+        loss: Of accuracy, against the reference.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_labelled: Annotated[int, Field(ge=1)]
+    loss: AccuracyLoss
+
+
+def labelled_since(window: Window, reference: Reference, since: datetime) -> LabelledStretch | None:
+    """The loss by the labels of all requests from `since` on, of the window or before it; None without any.
+
+    Labels come late, so a window has few or none of its own. Those of the requests before it that were of the same drift say as much.
+    """
+    answers = [answer for answer in window.labelled_answers if answer.requested_at >= since]
+    latest = sorted(answers, key=lambda answer: answer.requested_at)[-MOST_LABELS:]
+    if not latest:
+        return None
+    n_right = sum(answer.is_right for answer in latest)
+    loss = labelled_loss(n_right, len(latest), int(reference.correct.sum()), reference.n_samples)
+    return LabelledStretch(n_labelled=len(latest), loss=loss)
 
 
 def _sequential(window: Window, reference: Reference, false_alarms_per_year: float) -> ErrorRate | None:

@@ -20,7 +20,7 @@ VerdictName = Literal["ok", "drift", "degraded", "insufficient_data"]
 
 
 class Verdict(BaseModel):
-    """What one window says, and why. The same window, reference and configuration always give the same verdict.
+    """What one window says, and why. The same window, reference, configuration and ongoing drift always give the same verdict.
 
     Attributes:
         verdict: `drift`: the inputs changed. `degraded`: more errors on labelled traffic, no change of the inputs detected.
@@ -39,6 +39,7 @@ class Verdict(BaseModel):
         seed: Of subsamples and permutations.
         signals: Every test, drifted or not; empty with insufficient data.
         quality, where: None with insufficient data.
+        drift_since: Of a drift, the oldest request of the first window that showed it; None otherwise.
         harm: Of a drift, what it costs; None otherwise.
         novelty: Of a drift, the most shifted requests and groups of them; None otherwise.
         class_shares: Of a drift, the shares of the true classes if nothing but these changed; None otherwise, or where it cannot be told.
@@ -65,6 +66,7 @@ class Verdict(BaseModel):
     signals: tuple[SignalResult, ...]
     quality: Quality | None
     where: Where | None
+    drift_since: datetime | None = None
     harm: Harm | None = None
     novelty: Novelty | None = None
     class_shares: tuple[ClassShare, ...] | None = None

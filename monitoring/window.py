@@ -68,7 +68,7 @@ class Window:
         if self.history is not None:
             return self.history
         pairs = zip(self.times, self.true_labels, self.answers, strict=True)
-        return tuple(LabelledAnswer(time, true == answer) for time, true, answer in pairs if true is not None)
+        return tuple(LabelledAnswer(time, time, true == answer) for time, true, answer in pairs if true is not None)
 
     @property
     def n_requests(self) -> int:

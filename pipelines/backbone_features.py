@@ -45,6 +45,25 @@ def feature_width(network: nn.Module, spec: BackboneSpec | TransformersSpec, pre
     return int(features.shape[1])
 
 
+def refuse_no_text_model(network: nn.Module, name: str) -> None:
+    """Refuses an architecture that does not make states of token ids alone, such as one of pictures and texts, by asking it once.
+
+    Raises:
+        ConfigurationError: Names it.
+    """
+    import torch
+
+    was_training = network.training
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.tensor([[0, 1]]).to(next(network.parameters()).device))
+    except (RuntimeError, ValueError, AssertionError, TypeError, LookupError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise no_text_model(name, reason) from error
+    finally:
+        network.train(was_training)
+
+
 def _features_of_plain_inputs(
     network: nn.Module, spec: BackboneSpec | TransformersSpec, preprocess: ImagePreprocess | TextPreprocess
 ) -> Any:
@@ -52,7 +71,8 @@ def _features_of_plain_inputs(
 
     if isinstance(preprocess, TextPreprocess):
         size = f"texts of {preprocess.max_tokens} tokens"
-        plain = torch.zeros((2, preprocess.max_tokens), dtype=torch.int64)
+        # Two ids, so that one of them is not the padding's: some models count positions from it, and padding takes none.
+        plain = torch.tensor([[0], [1]]).repeat(1, preprocess.max_tokens)
     else:
         size = f"images of {preprocess.height_px} x {preprocess.width_px} px"
         plain = torch.ones((2, preprocess.n_channels, preprocess.height_px, preprocess.width_px))

@@ -165,7 +165,9 @@ def select_backbone(config: SingleBackbone) -> SelectedBackbone:
 
 def _select_transformer(config: TransformersBackbone) -> SelectedBackbone:
     files, spec, preprocess = described(config)
-    feature_width(load_transformer(files, spec), spec, preprocess)
+    network = load_transformer(files, spec)
+    refuse_no_text_model(network, spec.name)
+    feature_width(network, spec, preprocess)  # says here that it has fewer positions than max_tokens
     return SelectedBackbone(spec=spec, preprocess=preprocess).beside(files.tokenizer.parent)
 
 

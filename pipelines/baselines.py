@@ -18,6 +18,7 @@ from pydantic import JsonValue
 
 from pipelines.answers import TestAnswers, read_answers
 from pipelines.config import AutoMethod, Method, NegativeTransferGate, ProbeMethod, Recipe, ScratchMethod
+from pipelines.config.tasks import with_text_recipe
 from pipelines.core.bundle import canonical_json, file_sha256
 from pipelines.core.label_sets import LabelsPerSample
 from pipelines.dataset import Sample
@@ -68,15 +69,16 @@ class Baselines:
     majority_frac: float
 
 
-def scratch_method(gate: NegativeTransferGate, method: Method) -> ScratchMethod:
+def scratch_method(gate: NegativeTransferGate, method: Method, task: str) -> ScratchMethod:
     """How the untrained architecture is trained: with the candidate's augmentation and class weights, so that the start is the difference.
 
-    Flips that a probe would have to find out are left out: an untrained network has none.
+    Flips that a probe would have to find out are left out: an untrained network has none. For texts the recipe's rates are those of a
+    project that trains from scratch itself: at those of convolutions a transformer learns nothing, and anything is worth more.
     """
     recipe = method.fine_tune if isinstance(method, AutoMethod) else method
-    section = ScratchMethod(
-        kind="scratch", epochs=gate.scratch_epochs, early_stopping_epochs=max(_LEAST_PATIENCE_EPOCHS, gate.scratch_epochs // 3)
-    )
+    patience = max(_LEAST_PATIENCE_EPOCHS, gate.scratch_epochs // 3)
+    content = {"kind": "scratch", "epochs": gate.scratch_epochs, "early_stopping_epochs": patience}
+    section = ScratchMethod.model_validate(with_text_recipe(content) if task == "text" else content)
     if not isinstance(recipe, Recipe):
         return section
     augment = recipe.augment if recipe.augment.flips != "auto" else recipe.augment.model_copy(update={"flips": "none"})

@@ -155,7 +155,7 @@ def _paths_of_table(table: Path) -> list[str]:
     import pandas as pd
 
     try:
-        content = pd.read_csv(table, dtype=str, keep_default_na=False) if table.suffix == ".csv" else pd.read_parquet(table)
+        content = pd.read_csv(table, dtype=str, keep_default_na=False) if table.suffix.lower() == ".csv" else pd.read_parquet(table)
     except (OSError, ValueError) as error:  # pyarrow's and pandas' own errors are ValueErrors
         raise DataError(
             got=f"the table {table}, which cannot be read: {error}.",

@@ -12,7 +12,20 @@ from functools import cache
 from pathlib import Path
 
 _FIRST_PARTY = ("pipelines", "monitoring", "serving", "flows")
-_NUMERIC_LIBRARIES = ("numpy", "pandas", "pillow", "safetensors", "scikit-learn", "scipy", "timm", "torch", "great-expectations")
+_NUMERIC_LIBRARIES = (
+    "great-expectations",
+    "numpy",
+    "pandas",
+    "peft",
+    "pillow",
+    "safetensors",
+    "scikit-learn",
+    "scipy",
+    "timm",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
 
 
 @cache

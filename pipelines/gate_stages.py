@@ -36,8 +36,9 @@ def baselines(
     from pipelines.selection import probe_section
 
     own, made_from = stages.config.method, (dataset, split, selected, trained)
+    scratch = scratch_method(gate, plain_method(own), stages.config.task)
     outcomes = {
-        "scratch": Outcome("same") if is_from_scratch(own) else _baseline(stages, scratch_method(gate, plain_method(own)), *made_from),
+        "scratch": Outcome("same") if is_from_scratch(own) else _baseline(stages, scratch, *made_from),
         "probe": Outcome("same") if is_a_probe(own, trained.path) else _baseline(stages, probe_section(stages.config), *made_from),
     }
 

@@ -55,7 +55,7 @@ class IngestSummary:
         findings: What could not be used, and why.
         n_grouped: New ones that look like another sample and were given its group, so that they share its split.
         n_held_out: New ones that look like test samples and like what is learnt from: in `holdout`, which no stage uses.
-        unused: The samples among `findings` that have a file.
+        unused: The samples among `findings` that have a file below their source, or a text.
     """
 
     n_added: int
@@ -71,6 +71,7 @@ class _Candidate:
     where: str
     sample: NewSample
     file: Path
+    root: Path
     text: str | None = None
 
 
@@ -95,7 +96,7 @@ def add_samples(data_dir: Path, new: Sequence[NewSample], raw_dir: Path, config:
     Raises:
         DataError: The labels table cannot be read.
     """
-    candidates = [_Candidate(f"raw input {sample.sha256[:_N_NAME_DIGITS]}", sample, raw_dir / sample.sha256) for sample in new]
+    candidates = [_Candidate(f"raw input {sample.sha256[:_N_NAME_DIGITS]}", sample, raw_dir / sample.sha256, raw_dir) for sample in new]
     return _add(data_dir, candidates, FEEDBACK_FOLDER, config)
 
 
@@ -122,11 +123,16 @@ def ingest_folder(source: Path, data_dir: Path, config: ProjectConfig, domain: s
         )
     texts = config.task == "text"
     candidates = [
-        _Candidate(sample.path, _as_new(sample, found, domain), content.root / sample.path, sample.text if texts else None)
+        _Candidate(sample.path, _as_new(sample, found, domain), content.root / sample.path, content.root, sample.text if texts else None)
         for sample, found in zip(content.samples, content.inputs, strict=True)
     ]
     summary = _add(data_dir, candidates, INGESTED_FOLDER, config)
-    unread = [Unused(item.where, content.root / item.where, NewSample("", "", domain), item.problem) for item in content.findings]
+    # What cannot be read as a text cannot stand in a table of texts either.
+    unread = [
+        Unused(item.where, NewSample("", "", domain), item.problem, content.root / item.where, content.root)
+        for item in content.findings
+        if not texts
+    ]
     return replace(summary, findings=(*content.findings, *summary.findings), unused=(*unread, *summary.unused))
 
 
@@ -190,7 +196,7 @@ def _add(data_dir: Path, candidates: Sequence[_Candidate], folder: str, config: 
             outcome = Unusable(problem) if problem else _judged(item, known)
             if isinstance(outcome, Unusable):
                 findings.append(Finding(item.where, outcome.problem))
-                unused.append(Unused(item.where, item.file, item.sample, outcome.problem))
+                unused += _unused(item, outcome.problem, config.task)
             elif outcome is not None:
                 rows.append(_placed(outcome, folder, data_dir, staging) | _cells(item.sample))
                 _add_known(known, outcome.found, item.sample.label)
@@ -202,6 +208,17 @@ def _add(data_dir: Path, candidates: Sequence[_Candidate], folder: str, config: 
             append_rows(table_path, table.columns, rows, staging)
     n_known = len(candidates) - len(rows) - len(findings)
     return IngestSummary(len(rows), n_known, tuple(findings), sharing.n_grouped, sharing.n_held_out, tuple(unused))
+
+
+def _unused(item: _Candidate, problem: str, task: str) -> list[Unused]:
+    """The sample for the quarantine; nothing where it should be a text and is none."""
+    text = item.text
+    if task == "text" and text is None:
+        try:
+            text = item.file.read_bytes().decode("utf-8")
+        except (OSError, UnicodeDecodeError):
+            return []
+    return [Unused(item.where, item.sample, problem, item.file, item.root, text)]
 
 
 def _placed(outcome: _Content, folder: str, data_dir: Path, staging: Path) -> dict[str, str]:

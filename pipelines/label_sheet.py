@@ -29,23 +29,26 @@ class Line:
         request_id: Of the input.
         label: Empty, or as a person gave it.
         reason: Why it was not taken; empty in a sheet that is handed out.
+        is_empty_set: Whether an empty label is a person's answer, the set without a member, and not one that is missing.
     """
 
     task: LabelTask | None
     request_id: str
     label: str = ""
     reason: str = ""
+    is_empty_set: bool = False
 
 
 def as_sheet(lines: Iterable[Line], with_reasons: bool = False) -> bytes:
-    """The CSV file, UTF-8."""
+    """The CSV file, UTF-8, as `read_sheet` reads it: the empty set is written as `-`."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, *([REASON] if with_reasons else [])])
     for line in lines:
         task = line.task
         about = [task.path, task.predicted, f"{task.confidence:.4f}", task.picked_by] if task else ["", "", "", ""]
-        writer.writerow([line.request_id, *about, line.label, *([line.reason] if with_reasons else [])])
+        label = NO_MEMBER if line.is_empty_set else line.label
+        writer.writerow([line.request_id, *about, label, *([line.reason] if with_reasons else [])])
     return text.getvalue().encode()
 
 

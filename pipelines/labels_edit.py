@@ -82,7 +82,9 @@ def _edited_parquet(table: Path, changes: Changes, known_as: str) -> bytes:
     first = "path" if "path" in content.column_names else TEXT_COLUMN
     names = _paths([first], [["" if cell is None else str(cell)] for cell in content.column(first).to_pylist()], known_as)
     column = content.column("label")
-    labels = [changes.get(name) or label for name, label in zip(names, column.cast(pyarrow.string()).to_pylist(), strict=True)]
+    rows = zip(names, column.cast(pyarrow.string()).to_pylist(), strict=True)
+    # An empty text is a label, too: the set without a member.
+    labels = [label if (given := changes.get(name)) is None else given for name, label in rows]
     # A team's labels may be numbers or categories there: the new ones take the column's own type.
     new = pyarrow.array(labels, pyarrow.string()).cast(column.type)
     edited = content.set_column(content.column_names.index("label"), content.schema.field("label"), new)

@@ -115,11 +115,7 @@ def read_labels_table(table: Path, slices: Sequence[str] = (), holds: Holds = "f
             got=f"the labels table {table.name}.", allowed="a .csv or .parquet file.", next_step="export the table as CSV in UTF-8."
         )
     if not rows and not findings:
-        raise DataError(
-            got=f"{table.name} without a single row below its header.",
-            allowed=f"one row for each sample, with its {_REQUIRED[holds][0]} and its label.",
-            next_step="add the samples to the table.",
-        )
+        raise no_rows(table, holds)
     if holds == "texts":
         paths = text_paths([row.text for row in rows], name or table.name)
         rows = [replace(row, path=path) for row, path in zip(rows, paths, strict=True)]
@@ -152,6 +148,15 @@ def _no_table(table: Path, holds: Holds) -> DataError:
         got=f"no labels table at {table}." + (f" The folder holds {', '.join(beside)}." if beside else ""),
         allowed=f"a CSV or Parquet file with the columns {_REQUIRED[holds][0]} and label.",
         next_step="write the table, name another with data.labels_table in the conf file, or restore the data with `dvc checkout`.",
+    )
+
+
+def no_rows(table: Path, holds: Holds) -> DataError:
+    """What is said of a table that has nothing below its header."""
+    return DataError(
+        got=f"{table.name} without a single row below its header.",
+        allowed=f"one row for each sample, with its {_REQUIRED[holds][0]} and its label.",
+        next_step="add the samples to the table.",
     )
 
 

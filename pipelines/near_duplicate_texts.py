@@ -18,9 +18,11 @@ _N_SHINGLE_CHARACTERS = 5
 _N_MOST_SHINGLES = 20_000
 # The index of near-duplicates: that which deduplications of large collections take (Lee et al. 2021, https://arxiv.org/abs/2107.06499).
 LEAST_JACCARD = 0.8
-# A sketch's own index scatters by 0.035 around the true one: searched with a margin of three of these.
-_SEARCHED_JACCARD = 0.7
+# 25 bands of 5: a pair is compared with a chance of 1 - (1 - J^5)^25, which is 0.99995 at an index of 0.8.
+_BANDS_AND_ROWS = (25, 5)
 _N_PERMUTATIONS = 128
+# A text that thousands resemble, as made from a template, is paired with so many of them: with the number of pairs grows what is kept.
+_MOST_NEIGHBOURS = 16
 _SEED = 1
 
 
@@ -32,7 +34,9 @@ def shingles(content: bytes) -> frozenset[int]:
 
 
 def similar_texts(sets: Sequence[frozenset[int]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The pairs of texts whose sets have a Jaccard index of 0.8 at least.
+    """The pairs of texts whose sets have a Jaccard index of 0.8 at least; of each text with at most 16 of those before it, the latest.
+
+    So every text that resembles another is in a pair.
 
     Args:
         sets: Of `shingles`.
@@ -42,17 +46,21 @@ def similar_texts(sets: Sequence[frozenset[int]]) -> tuple[NDArray[np.int64], ND
     """
     from datasketch import MinHash, MinHashLSH
 
-    index = MinHashLSH(threshold=_SEARCHED_JACCARD, num_perm=_N_PERMUTATIONS)
+    index = MinHashLSH(num_perm=_N_PERMUTATIONS, params=_BANDS_AND_ROWS)
     pairs: list[tuple[int, int]] = []
     differences: list[float] = []
     empty = MinHash(num_perm=_N_PERMUTATIONS, seed=_SEED, hashfunc=int)
     for place, one in enumerate(sets):
         sketch = empty.copy()
         sketch.update_batch(sorted(one))
-        for other in sorted(index.query(sketch)):
+        n_found = 0
+        for other in sorted(index.query(sketch), reverse=True):
+            if n_found == _MOST_NEIGHBOURS:
+                break
             if (found := jaccard(one, sets[other])) >= LEAST_JACCARD:
                 pairs.append((other, place))
                 differences.append(1 - found)
+                n_found += 1
         index.insert(place, sketch)
     order = sorted(range(len(pairs)), key=pairs.__getitem__)
     places = np.array([pairs[row] for row in order], dtype=np.int64).reshape(-1, 2)

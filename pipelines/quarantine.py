@@ -1,15 +1,13 @@
 """Samples that could not be added to the data: kept with their reasons, as a source that can be corrected and ingested itself.
 
-FOLDER/NAME/labels.csv     path, label, group, domain, arrival, split, further columns, source, reason
-FOLDER/NAME/files/         copies of the files
+FOLDER/NAME/labels.csv     path, label, group, domain, arrival, split, further columns, source, reason; of texts `text` instead of `path`
+FOLDER/NAME/files/         copies of the files; texts have none
 FOLDER/taken/NAME/         a quarantine that was ingested; what is in it is not put into quarantine again
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +15,12 @@ from pathlib import Path
 
 from pipelines.feedback import NewSample
 from pipelines.known_content import file_size
+from pipelines.labels_append import csv_line
 from pipelines.staging import staged_folder
+from pipelines.text_rows import TEXT_COLUMN
 
 TABLE, _FILES, _TAKEN = "labels.csv", "files", "taken"
-_COLUMNS = ("path", "label", "group", "domain", "arrival", "split")
+_COLUMNS = ("label", "group", "domain", "arrival", "split")
 
 
 @dataclass(frozen=True)
@@ -29,28 +29,33 @@ class Unused:
 
     Attributes:
         where: As its finding names it.
-        file: With its bytes.
         sample: As its source states it; the label may be empty or none of the project's.
         reason: Why it was not added.
+        file: With its bytes.
+        root: Folder that the file must lie in: a table may name any file of the machine, and so may a link.
+        text: The sample itself, where samples are texts; the file is not read then.
     """
 
     where: str
-    file: Path
     sample: NewSample
     reason: str
+    file: Path
+    root: Path
+    text: str | None = None
 
 
 def keep_unused(unused: Sequence[Unused], folder: Path) -> Path | None:
     """Puts samples into quarantine; the same ones are there once, however often they come.
 
     Args:
-        unused: Those whose files are gone are left out: there is nothing to correct.
+        unused: All of files, or all of texts. Left out are those whose files are gone, as there is nothing to correct, and files that
+            do not lie in their root once links are followed, as nobody meant to hand them over.
         folder: Of all quarantines.
 
     Returns:
         The quarantine; None where there is nothing to keep.
     """
-    kept = [one for one in unused if file_size(one.file) is not None]
+    kept = [one for one in unused if one.text is not None or _is_in_root(one)]
     if not kept:
         return None
     table = _table(kept)
@@ -60,9 +65,7 @@ def keep_unused(unused: Sequence[Unused], folder: Path) -> Path | None:
     target = folder / name
     if not (target / TABLE).is_file():
         with staged_folder(target) as staging:
-            (staging / _FILES).mkdir()
-            for number, one in enumerate(kept):
-                shutil.copyfile(one.file, staging / _path(number, one))
+            _copy_files(kept, staging)
             (staging / TABLE).write_bytes(table)
     return target
 
@@ -84,6 +87,17 @@ def set_aside(source: Path, folder: Path, left: Path | None) -> None:
     place.rename(target)
 
 
+def _is_in_root(one: Unused) -> bool:
+    return file_size(one.file) is not None and one.file.resolve().is_relative_to(one.root.resolve())
+
+
+def _copy_files(kept: Sequence[Unused], staging: Path) -> None:
+    for number, one in enumerate(kept):
+        if one.text is None:
+            (staging / _FILES).mkdir(exist_ok=True)
+            shutil.copyfile(one.file, staging / _path(number, one))
+
+
 def _path(number: int, one: Unused) -> str:
     # The ending says nothing of a raw input, whose name is a digest; nobody needs it: content decides.
     return f"{_FILES}/{number:06d}{one.file.suffix.lower()}"
@@ -91,11 +105,13 @@ def _path(number: int, one: Unused) -> str:
 
 def _table(kept: Sequence[Unused]) -> bytes:
     further = sorted({name for one in kept for name, _ in one.sample.slices})
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_COLUMNS, *further, "source", "reason"])
+    # A project may have such columns of its own, and a table with one twice could not be ingested.
+    said = [f"quarantine_{name}" if name in further else name for name in ("source", "reason")]
+    first = "path" if kept[0].text is None else TEXT_COLUMN
+    lines = [csv_line([first, *_COLUMNS, *further, *said])]
     for number, one in enumerate(kept):
         sample, cells = one.sample, dict(one.sample.slices)
-        row = [_path(number, one), sample.label, sample.group, sample.domain, sample.arrival, sample.split]
-        writer.writerow([*row, *(cells.get(name, "") for name in further), one.where, one.reason])
-    return text.getvalue().encode()
+        stated = [sample.label, sample.group, sample.domain, sample.arrival, sample.split]
+        given = _path(number, one) if one.text is None else one.text
+        lines.append(csv_line([given, *stated, *(cells.get(name, "") for name in further), one.where, one.reason]))
+    return "".join(f"{line}\n" for line in lines).encode()

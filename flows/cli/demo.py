@@ -27,5 +27,12 @@ def demo(
     """
     from flows.demo.run import run_demo
     from flows.demo.scenario import scenario_of
+    from pipelines.core.errors import ConfigurationError
 
+    if reviews is not None and task != "text":
+        raise ConfigurationError(
+            got=f"--reviews with --task {task}.",
+            allowed="a table of reviews for the demo of texts.",
+            next_step="write --task text, or leave --reviews out.",
+        )
     run_demo(folder, scenario_of(task, reviews), keep_serving=keep_serving)

@@ -55,7 +55,13 @@ def retrain(
     from flows.cli.results import print_run
     from flows.session import open_session
 
+    if adapt and trigger == "schedule":
+        raise _two_starts()
     session = open_session(workspace, conf, overrides or ())
+    if adapt:
+        from flows.adapting import require_adaptable
+
+        require_adaptable(session.config)
     with shown_progress(quiet=as_json) as progress:
         if not as_json:
             stderr_console().print("starting Prefect (a temporary server takes 10 to 20 s; `regraft deploy` keeps one)", style="dim")
@@ -65,6 +71,16 @@ def retrain(
     print_run(record, as_json=as_json)
     if record.outcome == "refused":
         raise typer.Exit(1)
+
+
+def _two_starts() -> Exception:
+    from pipelines.core.errors import ConfigurationError
+
+    return ConfigurationError(
+        got="--trigger schedule and --adapt.",
+        allowed="one of them: the registry keeps one thing that started a run, and with --adapt it is that.",
+        next_step="leave one of them out.",
+    )
 
 
 def evaluate(

@@ -12,6 +12,8 @@ WEEK = timedelta(days=7)
 # Where it is unknown whether drift costs anything, each start in so many days doubles the labels that the next one takes: the reference
 # of a model that has just learned a domain holds little of it, so its windows are drift for long, and retrainings would never end.
 BACK_OFF = timedelta(days=28)
+# A window of a drift may pass its tests by chance; after so long without one that fails them, the next begins another drift.
+DRIFT_ENDS_AFTER = timedelta(days=1)
 _MOST_DOUBLINGS = 20
 _TIME = "%Y-%m-%d %H:%M"
 _N_DIGITS = 12

@@ -15,7 +15,7 @@ from pipelines.config.gates import SHIPPING_GATES, AdaptationGate, Gate, MinMetr
 from pipelines.config.methods import AutoMethod
 from pipelines.config.operation import BundleSection, MonitorSection, OperationSection, ServingSection, TriggerSection
 from pipelines.config.section import Section
-from pipelines.config.tasks import backbone_problem, data_problem, gate_problem, method_problem, with_text_defaults
+from pipelines.config.tasks import adaptation_problem, backbone_problem, data_problem, gate_problem, method_problem, with_text_defaults
 from pipelines.core.label_sets import SEPARATOR, LabelsPerSample
 
 # What a bundle depends on; the other sections may change without a retraining.
@@ -75,10 +75,25 @@ class ProjectConfig(Section):
             method_problem(self.task, self.method),
             gate_problem(self.task, self.gates),
             data_problem(self.task, self.data),
+            self._adaptation_problem(),
         )
         if problem := next(filter(None, problems), ""):
             raise ValueError(problem)
         return self
+
+    def _adaptation_problem(self) -> str:
+        if isinstance(self.method, AdaptMethod):
+            problem = self.adaptation_problem()
+            return f"method: {problem}" if problem else ""
+        # Few projects ever adapt: what the section's defaults do not suit is refused where an adaptation may start by itself.
+        starts = self.trigger.adapt_without_labels
+        problem = self.adaptation_problem() if starts else method_problem(self.task, self.adaptation) if self.task == "image" else ""
+        return f"adaptation: {problem}" if problem else ""
+
+    def adaptation_problem(self) -> str:
+        """Why `regraft retrain --adapt` cannot run under this configuration; empty where it can."""
+        method = self.method if isinstance(self.method, AdaptMethod) else self.adaptation
+        return adaptation_problem(self.task, self.labels_per_sample, self.compute.processes, method)
 
     @model_validator(mode="after")
     def _no_duplicates(self) -> ProjectConfig:

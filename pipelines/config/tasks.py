@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipelines.config.adaptation import AdaptMethod, Method
@@ -37,15 +37,16 @@ def _method_of(method: Any) -> dict[str, Any]:
     if not isinstance(method, Mapping):
         return {}
     if method.get("kind") == "auto" and isinstance(inner := method.get("fine_tune", {}), Mapping):
-        return {"method": {**method, "fine_tune": _with_recipe(inner)}}
-    return {"method": _with_recipe(method)} if method.get("kind") in _RECIPES else {}
+        return {"method": {**method, "fine_tune": with_text_recipe(inner)}}
+    return {"method": with_text_recipe(method)} if method.get("kind") in _RECIPES else {}
 
 
 def _with_corruptions(gate: Any) -> Any:
     return {"corruptions": CORRUPTIONS["text"], **gate} if isinstance(gate, Mapping) and gate.get("kind") == "robustness" else gate
 
 
-def _with_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def with_text_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a recipe for texts, with what it does not say; what it says stays."""
     augment = recipe.get("augment", {})
     changed = {"policy": "none", **augment} if isinstance(augment, Mapping) else augment
     return {**_TEXT_RECIPE, **recipe, "augment": changed}
@@ -60,9 +61,19 @@ def backbone_problem(task: str, backbone: Backbone) -> str:
 
 
 def method_problem(task: str, method: Method) -> str:
-    """What is wrong with how training samples are changed; empty where nothing is."""
+    """What is wrong with a method for a task, and with how it changes training samples; empty where nothing is."""
     if task != "image" and isinstance(method, AdaptMethod | LoraMethod):
         return f"method {method.kind} is there for images only; take auto, probe, prototype, fine_tune, lp_ft, gradual or scratch"
+    if isinstance(method, AdaptMethod):
+        return _first_problem(_recipe_problem(task, part) for part in (method.source, method.dann.recipe, method.shot.recipe))
+    return _recipe_problem(task, method)
+
+
+def _first_problem(problems: Iterable[str]) -> str:
+    return next(filter(None, problems), "")
+
+
+def _recipe_problem(task: str, method: Method | Recipe) -> str:
     recipe = method.fine_tune if isinstance(method, AutoMethod) else method
     if not isinstance(recipe, Recipe):
         return ""
@@ -73,6 +84,24 @@ def method_problem(task: str, method: Method) -> str:
         return "augment has flips, mixup_alpha or cutmix_alpha, which texts do not have; remove them"
     if task == "text" and recipe.drop_path > 0:
         return "drop_path is for backbones of timm; transformers have dropout of their own, in config.json"
+    return ""
+
+
+def adaptation_problem(task: str, labels_per_sample: str, processes: int, method: AdaptMethod) -> str:
+    """Why a project cannot adapt so; empty where it can.
+
+    Args:
+        task: Of the project.
+        labels_per_sample: Of the project.
+        processes: Of its section `compute`.
+        method: As the method of the project, or its section `adaptation`.
+    """
+    if problem := method_problem(task, method):
+        return problem
+    if method.by == "shot" and labels_per_sample != "one":
+        return "adapt by: shot is for one label a sample, as answers exclude each other in its loss; with many write by: bn, coral or dann"
+    if method.by in ("dann", "shot") and processes > 1:
+        return f"adapt by: {method.by} runs in one process, not in {processes}; set compute.processes: 1, or write by: bn or coral"
     return ""
 
 

@@ -69,12 +69,17 @@ def _pairs(network: nn.Module) -> list[tuple[str, str]]:
 
 def _is_convolution(module: nn.Module) -> bool:
     """Of the kinds that compute with their weight as it is; others standardise or mix theirs first."""
+    if not isinstance(module, nn.Conv2d):
+        return False
     from timm.layers import Conv2dSame
 
     return type(module) in (nn.Conv2d, Conv2dSame)
 
 
 def _is_batch_norm(module: nn.Module) -> bool:
+    # timm is not asked about networks without such norms: the Bento of a text model does not carry it.
+    if not isinstance(module, nn.BatchNorm2d):
+        return False
     from timm.layers import BatchNormAct2d
 
     return type(module) in (nn.BatchNorm2d, BatchNormAct2d) and getattr(module, "running_mean", None) is not None

@@ -75,14 +75,16 @@ def _build_model(spec: TransformersSpec) -> Any:
     from transformers import CONFIG_MAPPING, MODEL_MAPPING
 
     if spec.name not in CONFIG_MAPPING:
-        raise _unknown(spec.name)
+        raise no_text_model(spec.name)
     stated: dict[str, Any] = {key: value for key, value in spec.config.items() if key not in NOT_ARCHITECTURE}
     config = CONFIG_MAPPING[spec.name](**stated)
     if config.is_encoder_decoder or type(config) not in MODEL_MAPPING:
-        raise _unknown(spec.name)
+        raise no_text_model(spec.name)
     # Keys and values are kept for a next token, and there is none.
     config.use_cache = False
     model_class: Any = MODEL_MAPPING[type(config)]
+    if "input_ids" not in inspect.signature(model_class.forward).parameters:
+        raise no_text_model(spec.name)
     # Stated, not left to what a machine has: others differ in the last bits.
     config._attn_implementation = "sdpa" if model_class._supports_sdpa else "eager"
     # A pooler is a head for the task of the pretraining; what `pooling` says takes its place.
@@ -90,9 +92,10 @@ def _build_model(spec: TransformersSpec) -> Any:
     return model_class(config, **without_pooler)
 
 
-def _unknown(name: str) -> ConfigurationError:
+def no_text_model(name: str, reason: str = "") -> ConfigurationError:
+    """What is said of an architecture that cannot be asked with token ids alone."""
     return ConfigurationError(
-        got=f"a backbone of the model_type {name!r}.",
+        got=f"a backbone of the model_type {name!r}" + (f", which does not read two token ids: {reason}." if reason else "."),
         allowed="an encoder or a decoder of texts that the library transformers has itself, such as bert, distilbert, roberta or gpt2.",
         next_step="take another model; code that comes with a repository (trust_remote_code) is never run.",
     )

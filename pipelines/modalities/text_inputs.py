@@ -13,7 +13,7 @@ from pipelines.core.modalities.text import decode_text
 from pipelines.image_files import Unusable
 
 # What `TextPreprocess` refuses unless it is told otherwise; the tokeniser that a project uses does not matter here.
-_MOST_CHARACTERS = 1_000_000
+MOST_CHARACTERS = 1_000_000
 # RFC 5322 allows far more; these are the addresses that people have.
 _E_MAIL = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)*\.[A-Za-z]{2,}(?![\w-])")
 # 13 to 19 digits in groups as cards have them (ISO/IEC 7812), not inside of a longer number.
@@ -47,7 +47,7 @@ class TextInput:
 def inspect_text(data: bytes) -> TextInput | Unusable:
     """Looks into one text."""
     try:
-        text = decode_text(data, _MOST_CHARACTERS)
+        text = decode_text(data, MOST_CHARACTERS)
     except DataError as error:
         return Unusable(error.got.rstrip("."))
     return TextInput(

@@ -45,6 +45,7 @@ def train_lora(material: Material, method: LoraMethod, deadline: Deadline | None
     flips = tolerated_flips(method.augment.flips, probe.network, material.validation, material.config.labels_per_sample)
     backbone = material.fresh_backbone(method.drop_path)
     n_all = sum(parameter.numel() for parameter in backbone.parameters())
+    n_layers = len(linear_layers(backbone))
     adapted = with_adapters(backbone, method, material.config.seed, material.selected.spec.name)
     adapters = adapter_parameters(adapted.model)
     from torch import nn
@@ -54,7 +55,7 @@ def train_lora(material: Material, method: LoraMethod, deadline: Deadline | None
     merged = nn.Sequential(adapted.merge_and_unload(), network[1]).eval()
     n_trained = sum(parameter.numel() for parameter in adapters) + sum(parameter.numel() for parameter in network[1].parameters())
     n_all += sum(parameter.numel() for parameter in network[1].parameters())
-    record = probe.record | trained.record | {"adapters": _described(adapted, n_trained, n_all)}
+    record = probe.record | trained.record | {"adapters": _described(adapted, n_layers, n_trained, n_all)}
     return replace(trained, network=merged, record=record, costs_seconds={**probe.costs_seconds, **trained.costs_seconds})
 
 
@@ -100,12 +101,13 @@ def adapter_parameters(network: nn.Module) -> list[nn.Parameter]:
     return [parameter for name, parameter in network.named_parameters() if ".lora_" in name]
 
 
-def _described(adapted: Any, n_trained: int, n_all: int) -> dict[str, JsonValue]:
+def _described(adapted: Any, n_layers: int, n_trained: int, n_all: int) -> dict[str, JsonValue]:
     config = adapted.peft_config["default"]
     return {
         "rank": config.r,
         "alpha": config.lora_alpha,
-        "n_layers": len(config.target_modules),
+        # Counted before: peft shortens `target_modules` to endings that fit as many layers.
+        "n_layers": n_layers,
         "n_trained": n_trained,
         "n_all": n_all,
         "trained_frac": n_trained / n_all,

@@ -144,7 +144,7 @@ def test_an_unknown_key(workspace: Path, capsys: pytest.CaptureFixture[str]) -> 
     conf.write_text(conf.read_text(encoding="utf-8") + "\nlearning_rate: 1\n", encoding="utf-8")
     code, error = failure(capsys, ["retrain", "--workspace", str(workspace)])
     assert code == 2
-    assert "'learning_rate' is no key here; allowed: backbone, bundle" in str(error["got"])
+    assert "'learning_rate' is no key here; allowed: adaptation, backbone, bundle" in str(error["got"])
 
 
 def test_data_that_is_not_committed(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,21 +17,27 @@ from flows.claims import take_up
 from flows.dead_runs import crashed_run, mark_dead_runs, start_again
 from flows.deployments import Deployments, deploy
 from flows.events import emit_drift_detected
-from flows.reconciling import reconcile_alarms, reconcile_runs, standing_alarm
+from flows.reconciling import _is_settled, reconcile_alarms, reconcile_runs, standing_alarm
 from flows.records import RunRecord, save_record
 from flows.runs import find_runs, read_run, wait_for_flow_run
 from flows.session import Session
-from flows.trigger_rows import TriggerRow, add_row
+from flows.trigger_rows import TriggerRow, add_row, rows_path
+from monitoring.data_quality import DataQuality, QualityCheck
+from monitoring.trigger.decision import Action
+from monitoring.verdict import VerdictName
 from pipelines.workspace import Workspace
+from tests.conftest import git
 from tests.flows.conftest import SMALL_FLOWS, Stack, make_workspace, project_config, until
+from tests.monitoring.verdicts import verdict
 
 
-def judged(workspace: Workspace, verdict: str, minutes_ago: float, name: str = "ab") -> Path:
-    """What the monitor leaves behind."""
+def judged(session: Session, name: VerdictName, minutes_ago: float, run: str = "abababab", action: Action = "none", **changes: Any) -> Path:
+    """What the monitor leaves behind: a row of what it decided, and the verdict."""
     moment = datetime.now(UTC) - timedelta(minutes=minutes_ago)
-    folder = workspace.reports / "monitor" / f"{moment:%Y%m%dT%H%M%SZ}-{name}"
+    add_row(session, TriggerRow(at=moment, asked_by="monitor", run=f"{run}-1", action=action, reason="r"))
+    folder = session.workspace.reports / "monitor" / f"{moment:%Y%m%dT%H%M%SZ}-{run}"
     folder.mkdir(parents=True)
-    (folder / "verdict.json").write_text(json.dumps({"verdict": verdict, "reason": "moved"}))
+    (folder / "verdict.json").write_text(verdict(name).model_copy(update=changes).to_json())
     return folder
 
 
@@ -39,41 +45,70 @@ def hours_ago(hours: float) -> datetime:
     return datetime.now(UTC) - timedelta(hours=hours)
 
 
-def test_the_last_alarm_stands_until_a_window_is_judged_ok(workspace: Workspace) -> None:
-    session = Session(workspace, project_config("toy"))
-    assert standing_alarm(session, hours_ago(24)) is None
-    judged(workspace, "drift", 1_500)
-    assert standing_alarm(session, hours_ago(24)) is None, "older than the reconciler looks"
-    judged(workspace, "drift", 120)
-    last = judged(workspace, "degraded", 60)
-    judged(workspace, "insufficient_data", 30)
-    alarm = standing_alarm(session, hours_ago(24))
+@pytest.fixture
+def toy(workspace: Workspace) -> Session:
+    git(workspace.root, "init", "-q")
+    return Session(workspace, project_config("toy"))
+
+
+def test_the_last_alarm_stands_until_a_window_is_judged_ok(toy: Session) -> None:
+    assert standing_alarm(toy, hours_ago(24)) is None
+    judged(toy, "drift", 1_500)
+    assert standing_alarm(toy, hours_ago(24)) is None, "older than the reconciler looks"
+    judged(toy, "drift", 120)
+    last = judged(toy, "degraded", 60)
+    judged(toy, "insufficient_data", 30)
+    alarm = standing_alarm(toy, hours_ago(24))
     assert alarm is not None
     assert (alarm.name, alarm.kind, alarm.report) == (last.name, "drift", str(last / "drift.html"))
-    assert alarm.verdict["verdict"] == "degraded"
-    judged(workspace, "ok", 10)
-    assert standing_alarm(session, hours_ago(24)) is None
+    assert alarm.verdict == json.loads((last / "verdict.json").read_bytes())
+    judged(toy, "ok", 10)
+    assert standing_alarm(toy, hours_ago(24)) is None
 
 
-def test_broken_inputs_are_no_alarm_for_a_retraining(workspace: Workspace) -> None:
-    folder = judged(workspace, "drift", 5)
-    content = json.loads((folder / "verdict.json").read_text()) | {"data_quality": {"alarm": True}}
-    (folder / "verdict.json").write_text(json.dumps(content))
-    assert standing_alarm(Session(workspace, project_config("toy")), hours_ago(1)) is None
+def test_broken_inputs_are_no_alarm_for_a_retraining(toy: Session) -> None:
+    for alarm, minutes_ago in ((True, 5), (False, 1)):
+        check = QualityCheck(name="flat", n_broken=200, n=200, usual_frac=0.05, p_value=0, alarm=alarm)
+        judged(toy, "drift", minutes_ago, data_quality=DataQuality(checks=(check,), reason="All is dark."))
+        assert (standing_alarm(toy, hours_ago(1)) is None) is alarm
 
 
-def test_enough_labels_are_an_alarm_without_drift(workspace: Workspace) -> None:
-    session = Session(workspace, project_config("toy"))
-    judged(workspace, "ok", 9, "0a1b2c3d")
-    judged(workspace, "ok", 5, "11111111")
-    for action, run in (("retrain", "0a1b2c3d-4"), ("none", "11111111-2")):
-        add_row(session, TriggerRow(at=datetime.now(UTC), asked_by="monitor", run=run, action=action, reason="r"))  # type: ignore[arg-type]
-    assert standing_alarm(session, hours_ago(1)) is None, "the last window wanted none"
-    judged(workspace, "ok", 1, "22222222")
-    add_row(session, TriggerRow(at=datetime.now(UTC), asked_by="monitor", run="22222222-3", action="retrain", reason="r"))
-    alarm = standing_alarm(session, hours_ago(1))
+def test_enough_labels_are_an_alarm_without_drift(toy: Session) -> None:
+    judged(toy, "ok", 9, "0a1b2c3d", "retrain")
+    judged(toy, "ok", 5, "11111111")
+    assert standing_alarm(toy, hours_ago(1)) is None, "the last window wanted none"
+    judged(toy, "ok", 1, "22222222", "retrain")
+    alarm = standing_alarm(toy, hours_ago(1))
     assert alarm is not None
     assert (alarm.kind, alarm.trigger["event"]) == ("labels", "regraft.labels.ready")
+
+
+def test_projects_of_one_workspace_have_alarms_of_their_own(toy: Session) -> None:
+    other = Session(toy.workspace, project_config("other"))
+    drifted = judged(toy, "drift", 9, "0a1b2c3d")
+    judged(other, "ok", 5, "11111111")
+    alarm = standing_alarm(toy, hours_ago(1))
+    assert (alarm.name if alarm else None) == drifted.name, "that the other's window is ok says nothing"
+    assert standing_alarm(other, hours_ago(1)) is None
+
+
+def test_a_window_without_a_row_is_the_projects_whose_champion_answered(toy: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged(toy, "drift", 9)
+    rows_path(toy).unlink()
+    assert standing_alarm(toy, hours_ago(1)) is None
+    monkeypatch.setattr("flows.reconciling._champion_id", lambda session: "b")
+    assert standing_alarm(toy, hours_ago(1)) is not None
+
+
+@pytest.mark.parametrize(("project", "is_settled"), [("toy", True), ("other", False)])
+def test_a_retraining_of_another_project_settles_nothing(toy: Session, project: str, is_settled: bool) -> None:
+    judged(toy, "drift", 9)
+    alarm = standing_alarm(toy, hours_ago(1))
+    assert alarm is not None
+    now = datetime.now(UTC)
+    record = RunRecord(run="r", project=project, trigger="person", started=now, finished=now, outcome="promoted", reason="by hand")
+    save_record(toy.workspace, record)
+    assert _is_settled(toy, alarm) is is_settled
 
 
 @pytest.fixture
@@ -100,21 +135,21 @@ def without_automation(made: Deployments) -> None:
 def test_an_alarm_whose_event_was_lost_starts_one_run(project: tuple[Session, Deployments]) -> None:
     session, made = project
     without_automation(made)
-    folder = judged(session.workspace, "drift", 5)
+    folder = judged(session, "drift", 5)
     assert reconcile_alarms(session, grace_seconds=600) == [], "the automation may still act"
     (finding,) = reconcile_alarms(session)
     assert (finding.found, finding.subject) == ("alarm", folder.name)
     assert [reconcile_alarms(session) for _ in range(3)] == [[], [], []]
     (run,) = find_runs(made.retrain_id, hours_ago(1))
     assert (str(run.id), run.started_by) == (finding.started, "reconciler")
-    evidence = {"verdict": {"verdict": "drift", "reason": "moved"}, "report": str(folder / "drift.html")}
+    evidence = {"verdict": json.loads((folder / "verdict.json").read_bytes()), "report": str(folder / "drift.html")}
     assert run.parameters["trigger"] == {"kind": "drift", "event": "regraft.drift.detected", "event_id": None, "evidence": evidence}
 
 
 @pytest.mark.slow
 def test_automation_and_reconciler_together_start_one_run(project: tuple[Session, Deployments]) -> None:
     session, made = project
-    folder = judged(session.workspace, "drift", 0)
+    folder = judged(session, "drift", 0)
     event = emit_drift_detected(session.config.project, {"report": str(folder / "drift.html")})
     run = wait_for_flow_run(made.retrain_id, event.occurred, 60)
     assert [reconcile_alarms(session, grace_seconds=0) for _ in range(3)] == [[], [], []]
@@ -125,20 +160,20 @@ def test_automation_and_reconciler_together_start_one_run(project: tuple[Session
 def test_what_is_settled_starts_nothing(project: tuple[Session, Deployments]) -> None:
     session, made = project
     without_automation(made)
-    folder = judged(session.workspace, "drift", 5)
+    folder = judged(session, "drift", 5)
     now = datetime.now(UTC)
-    record = RunRecord(run="r", project="p", trigger="person", started=now, finished=now, outcome="promoted", reason="by hand")
+    record = RunRecord(run="r", project=session.config.project, trigger="person", started=now, finished=now, outcome="promoted", reason="by hand")
     path = save_record(session.workspace, record)
     assert reconcile_alarms(session) == [], "a person has retrained since"
     path.unlink()
     take_up(session.workspace, folder.name, "a run")
     assert reconcile_alarms(session) == [], "a run has taken it up"
-    (finding,) = reconcile_alarms(replace(session, workspace=_same_alarm_elsewhere(session.workspace)))
+    (finding,) = reconcile_alarms(_same_alarm_elsewhere(session))
     assert finding.started is not None
 
 
-def _same_alarm_elsewhere(workspace: Workspace) -> Workspace:
-    other = make_workspace(workspace.root.with_name("elsewhere"))
+def _same_alarm_elsewhere(session: Session) -> Session:
+    other = replace(session, workspace=make_workspace(session.workspace.root.with_name("elsewhere")))
     judged(other, "drift", 5)
     return other
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.session import Session
-from flows.trigger_rows import TriggerRow, add_row, attempts, latest_rows, rows_path
+from flows.trigger_rows import TriggerRow, add_row, attempts, latest_rows, ongoing_drift_since, rows_path
 from pipelines.workspace import Workspace
 from tests.flows.conftest import project_config
 
@@ -34,6 +34,19 @@ def test_rows_come_back_as_they_were_the_last_ten(session: Session) -> None:
         add_row(session, item)
     assert latest_rows(session).rows == tuple(written[-10:])
     assert latest_rows(session, 3).rows == tuple(written[-3:])
+
+
+def test_an_ongoing_drift_is_of_one_bundle_and_ends_after_a_day_without_one(session: Session) -> None:
+    def look(number: int, verdict: str, **more: object) -> TriggerRow:
+        return row(number, asked_by="monitor", verdict=verdict, bundle="b1", **more)
+
+    assert ongoing_drift_since(session, "b1", NOW) is None
+    began = NOW - timedelta(hours=5)
+    for item in (look(0, "drift", drift_since=began), look(1, "ok"), row(2, asked_by="drift", verdict="drift", bundle="b1")):
+        add_row(session, item)
+    assert ongoing_drift_since(session, "b1", NOW + timedelta(hours=23)) == began
+    assert ongoing_drift_since(session, "b1", NOW + timedelta(hours=25)) is None
+    assert ongoing_drift_since(session, "b2", NOW) is None
 
 
 @pytest.mark.parametrize("torn", [b'{"at":"2026-05-01T00:0', b"\xff\xfe", b"{}", b'{"at":"2026-05-01T00:00:00Z","asked_by":"drift"}'])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from scipy import stats
@@ -9,8 +10,9 @@ from benchmarks.digits_traffic import DigitsTraffic, as_reference, as_window, in
 from monitoring.alarm_budget import Allowance
 from monitoring.decision import judge_window
 from monitoring.harm import judge_harm, read_loss
-from monitoring.quality import AccuracyLoss, Quality, quality
+from monitoring.quality import AccuracyLoss, LabelledStretch, Quality, labelled_since, quality
 from monitoring.signals.result import SignalResult
+from monitoring.window import LabelledAnswer
 from pipelines.config import MonitorSection
 
 
@@ -70,16 +72,33 @@ def test_labels_decide_and_estimates_must_agree(
     name: str,
     basis: str,
 ) -> None:
-    found = judged.model_copy(update={"labelled_loss": labelled, "expected_loss": expected, "thresholded_loss": thresholded})
-    harm = judge_harm(found, [far(is_far)], 0.05)
+    found = judged.model_copy(update={"expected_loss": expected, "thresholded_loss": thresholded})
+    harm = judge_harm(found, [far(is_far)], 0.05, LabelledStretch(n_labelled=100, loss=labelled) if labelled else None)
     assert (harm.harm, harm.basis) == (name, basis)
     assert harm.reason.startswith({"costs": "It costs accuracy: ", "costs_nothing": "It costs next to", "unknown": "What it costs"}[name])
+
+
+def test_late_labels_of_an_ongoing_drift_say_what_it_costs(digits: DigitsTraffic) -> None:
+    """The window has none of its own: labels come a day late."""
+    window, reference = digits.draw(0, 200, change=inverted)
+    unlabelled = replace(window, true_labels=(None,) * 200)
+    start = unlabelled.times[0] - timedelta(days=3)
+    right = tuple(LabelledAnswer(start + timedelta(minutes=n), unlabelled.times[0], is_right=n % 50 > 0) for n in range(400))
+    judged = [
+        judge_window(replace(unlabelled, history=history), reference, MonitorSection(), Allowance(0.01, 0.0), start)
+        for history in (right, ())
+    ]
+    assert [(verdict.verdict, verdict.drift_since) for verdict in judged] == [("drift", start)] * 2
+    assert [(verdict.harm.harm, verdict.harm.basis) for verdict in judged if verdict.harm] == [
+        ("costs_nothing", "labels"),
+        ("costs", "estimates"),
+    ]
 
 
 def test_a_risen_error_rate_costs_whatever_confidence_says(digits: DigitsTraffic) -> None:
     window, reference = digits.draw(0, 100, label_noise_frac=0.5)
     found = quality(window, reference, 1.0, 0).model_copy(update={"expected_loss": NOTHING, "thresholded_loss": NOTHING})
-    assert judge_harm(found, [far(False)], 0.05).harm == "costs"
+    assert judge_harm(found, [far(False)], 0.05, None).harm == "costs"
 
 
 def test_inverted_images_cost(digits: DigitsTraffic) -> None:
@@ -106,6 +125,7 @@ def test_with_labels_a_heavy_loss_is_rarely_called_nothing(digits: DigitsTraffic
     names = []
     for seed in range(60):
         window, reference = digits.draw(seed, 150, label_noise_frac=0.12)
-        names.append(judge_harm(quality(window, reference, 1.0, 0), [far(False)], 0.05).harm)
+        labelled = labelled_since(window, reference, window.times[0])
+        names.append(judge_harm(quality(window, reference, 1.0, 0), [far(False)], 0.05, labelled).harm)
     assert stats.binomtest(names.count("costs_nothing"), 60, 0.05, alternative="greater").pvalue > 1e-3
     assert names.count("costs") > 20

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from benchmarks.digits_traffic import LABELS, DigitsTraffic, noisy
-from monitoring.quality import Quality, expected_loss, labelled_loss, quality, thresholded_loss
+from monitoring.quality import Quality, expected_loss, labelled_loss, labelled_since, quality, thresholded_loss
 from monitoring.reference import Reference
 from monitoring.window import LabelledAnswer, Window
 
@@ -41,11 +41,32 @@ def test_labels_are_counted_and_no_labels_are_no_test(digits: DigitsTraffic, n_l
 def test_the_history_counts_beyond_the_window(digits: DigitsTraffic) -> None:
     window, reference = with_errors(digits, 0, 0)
     times = [window.times[0] + timedelta(minutes=n) for n in range(60)]
-    judged = judge(replace(window, history=tuple(LabelledAnswer(time, False) for time in times)), reference)
+    judged = judge(replace(window, history=tuple(LabelledAnswer(time, time, False) for time in times)), reference)
     assert judged.degraded
     assert judged.n_labelled == 0
     assert judged.error_rate is not None
     assert judged.error_rate.n_labelled == 60
+
+
+def test_labels_since_a_drift_began_are_those_of_requests_since_then(digits: DigitsTraffic) -> None:
+    window, reference = with_errors(digits, 0, 0)
+    before = [window.times[0] - timedelta(hours=n) for n in range(1, 31)]
+    late = window.times[-1] + timedelta(days=2)
+    history = tuple(LabelledAnswer(time, late, number < 10) for number, time in enumerate(before))
+    found = labelled_since(replace(window, history=history), reference, window.times[0] - timedelta(hours=20))
+    assert found is not None
+    assert found.n_labelled == 20
+    assert found.loss == labelled_loss(10, 20, int(reference.correct.sum()), reference.n_samples)
+    assert labelled_since(replace(window, history=history), reference, window.times[0]) is None
+
+
+def test_of_many_labels_since_then_the_latest_requests_count(digits: DigitsTraffic) -> None:
+    window, reference = with_errors(digits, 0, 0)
+    start = window.times[0]
+    history = tuple(LabelledAnswer(start + timedelta(minutes=n), start, n < 600) for n in range(1_000))
+    found = labelled_since(replace(window, history=history), reference, start)
+    assert found is not None
+    assert (found.n_labelled, found.loss.value) == (400, pytest.approx(reference.correct.mean()))
 
 
 def test_a_label_that_the_bundle_does_not_know_is_an_error(digits: DigitsTraffic) -> None:

@@ -8,9 +8,11 @@ import pytest
 
 from pipelines.feedback import NewSample
 from pipelines.ingest import add_samples, ingest_folder
+from pipelines.labels_table import read_labels_table
 from pipelines.quarantine import Unused, keep_unused, set_aside
 from tests.pipelines.planted import picture, project, tree, write_dataset, write_files
 from tests.pipelines.test_ingest import keep
+from tests.pipelines.tiny_texts import text_config, write_model, write_table
 
 
 @pytest.fixture
@@ -85,7 +87,7 @@ def test_feedback_that_cannot_be_used_is_kept(data: Path, folder: Path, tmp_path
 
 def test_nothing_to_keep(folder: Path) -> None:
     assert keep_unused([], folder) is None
-    assert keep_unused([Unused("x", Path("missing"), NewSample("", "ant"), "is gone")], folder) is None
+    assert keep_unused([Unused("x", NewSample("", "ant"), "is gone", Path("missing"), Path())], folder) is None
     assert not folder.exists()
 
 
@@ -95,3 +97,65 @@ def test_another_folder_and_a_quarantine_that_is_still_right_stay(tmp_path: Path
     place.mkdir(parents=True)
     set_aside(place, folder, folder / "abc" if left_as_it_was else None)
     assert place.is_dir()
+
+
+def test_no_file_from_outside_of_the_source_is_copied(data: Path, folder: Path, tmp_path: Path) -> None:
+    write_files(tmp_path, {"secret.txt": b"token=SECRET", "outer.png": picture(105), "new/a.png": picture(100), "new/wrong.png": b"no image"})
+    (tmp_path / "new" / "link.png").symlink_to(tmp_path / "secret.txt")
+    (tmp_path / "new" / "labelled.png").symlink_to(tmp_path / "outer.png")
+    (tmp_path / "new" / "inner.png").symlink_to(tmp_path / "new" / "wrong.png")
+    named = ["../secret.txt", "/etc/hostname", "link.png", "inner.png", "a/../../secret.txt", str(tmp_path / "secret.txt")]
+    lines = ["a.png,ant", "labelled.png,wasp", *(f"{name},ant" for name in named)]
+    (tmp_path / "new" / "labels.csv").write_text("\n".join(["path,label", *lines, ""]))
+    summary = ingest_folder(tmp_path / "new", data, project(), "lab")
+    assert (summary.n_added, len(summary.findings)) == (1, 7)
+    place = keep_unused(summary.unused, folder)
+    assert place is not None
+    assert [file.read_bytes() for file in (place / "files").iterdir()] == [b"no image"]
+    assert [line.split(",")[6] for line in (place / "labels.csv").read_text().splitlines()] == ["source", "inner.png"]
+
+
+def test_a_project_s_own_column_called_source_does_not_stand_twice(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no image")
+    one = Unused("a.png", NewSample("", "ant", slices=(("source", "web"),)), "is none", tmp_path / "a.png", tmp_path)
+    place = keep_unused([one], folder)
+    assert place is not None
+    assert (place / "labels.csv").read_text().splitlines()[0] == "path,label,group,domain,arrival,split,source,quarantine_source,reason"
+
+
+def test_texts_that_could_not_be_added_are_kept_in_a_table_that_can_be_corrected(folder: Path, tmp_path: Path) -> None:
+    config = text_config(write_model(tmp_path / "model"))
+    data, odd = tmp_path / "data", '\ufeff"a, b"\r\nand\rsoup'
+    data.mkdir()
+    write_table(data / "labels.csv", [("the anchor", "sailing"), ("the oven", "cooking")])
+    table = write_table(tmp_path / "new.csv", [("the tide", "sailing"), (odd, "baking"), ("the oven", "sailing"), (" ", "cooking")])
+    summary = ingest_folder(table, data, config, "phone")
+    assert (summary.n_added, len(summary.findings)) == (1, 3)
+    place = keep_unused(summary.unused, folder)
+    assert place is not None
+    assert [path.name for path in place.iterdir()] == ["labels.csv"]
+    rows = read_labels_table(place / "labels.csv", ("reason",), "texts").rows
+    assert [(row.text, row.label, row.domain) for row in rows] == [(odd, "baking", "phone"), ("the oven", "sailing", "phone")]
+    assert rows[0].slices == (("reason", "the label 'baking' is not in the conf file's labels"),)
+    content = (place / "labels.csv").read_bytes()
+    (place / "labels.csv").write_bytes(content.replace(b",baking,", b",cooking,"))
+    corrected = ingest_folder(place, data, config, "lab")
+    assert (corrected.n_added, len(corrected.findings)) == (1, 1)
+    assert [(row.text, row.label, row.domain) for row in read_labels_table(data / "labels.csv", holds="texts").rows][-1:] == [
+        (odd, "cooking", "phone")
+    ]
+    left = keep_unused(corrected.unused, folder)
+    set_aside(place, folder, left)
+    assert left is not None
+    assert [row.text for row in read_labels_table(left / "labels.csv", holds="texts").rows] == ["the oven"]
+
+
+def test_feedback_on_texts_is_kept_as_text(folder: Path, tmp_path: Path) -> None:
+    config, raw = text_config(write_model(tmp_path / "model")), tmp_path / "raw"
+    for place in (raw, tmp_path / "data"):
+        place.mkdir()
+    write_table(tmp_path / "data" / "labels.csv", [("the anchor", "sailing"), ("the oven", "cooking")])
+    new = [NewSample(keep(raw, content), "baking") for content in ("sail ⛵".encode(), b"\xff")] + [NewSample("f" * 64, "baking")]
+    place = keep_unused(add_samples(tmp_path / "data", new, raw, config).unused, folder)
+    assert place is not None
+    assert [(row.text, row.label) for row in read_labels_table(place / "labels.csv", holds="texts").rows] == [("sail ⛵", "baking")]

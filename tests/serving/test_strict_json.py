@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.failures import RequestFailure
-from serving.schemas import Feedback, FeedbackList, JsonPredictRequest
+from serving.schemas import Feedback, FeedbackList, JsonImagesRequest
 from serving.strict_json import parse_strict
 
 _feedback = st.fixed_dictionaries({"id": st.from_regex("[0-9a-f]{32}", fullmatch=True), "label": st.text(st.characters(codec="utf-8"))})
@@ -24,7 +24,7 @@ def test_reads_what_json_reads(items: list[dict[str, str]]) -> None:
 @given(st.binary(max_size=200))
 def test_anything_else_is_a_refusal(body: bytes) -> None:
     with pytest.raises(RequestFailure, match=r"^400 wrong_json: the JSON body"):
-        parse_strict(body, JsonPredictRequest)
+        parse_strict(body, JsonImagesRequest)
 
 
 def test_many_problems_are_counted_not_listed() -> None:

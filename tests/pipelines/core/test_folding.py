@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 import timm
 import torch
@@ -60,6 +62,13 @@ def test_same_padding_is_kept() -> None:
 @pytest.mark.parametrize("name", AS_IT_IS)
 def test_without_batch_norms_it_is_the_network_itself(name: str) -> None:
     network = timm.create_model(name, pretrained=False, num_classes=0)
+    assert fold_batch_norms(network) is network
+
+
+def test_a_network_without_norms_needs_no_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a text model is served."""
+    monkeypatch.setitem(sys.modules, "timm.layers", None)
+    network = nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3))
     assert fold_batch_norms(network) is network
 
 
