@@ -278,6 +278,10 @@ class Labels:
         self.n_delivered += int(self.by_hour[hour].sum())
         self.n_new_domain += int(self.by_hour[hour, 1])
 
+    def n_of_requests_since(self, first_hour: int, hour: int) -> int:
+        """Labels that have come in of requests from an hour on."""
+        return LABELS_AN_HOUR * max(0, hour - self.delay_hours + 1 - first_hour)
+
     def since(self, first_hour: int, hour: int, reference: Reference) -> LabelledStretch | None:
         """As `quality.labelled_since`, of the requests from an hour on whose labels have come in."""
         right = self.right_by_hour[first_hour : max(first_hour, hour - self.delay_hours + 1)][-MOST_LABELS // LABELS_AN_HOUR :]
@@ -313,12 +317,14 @@ def simulate(digits: Digits, scenario: Scenario, seed: int, n_hours: int = HOURS
             drifted_at = hour
         if drifted and not found.alarm and hour - asked_at >= HARM_EVERY_HOURS:
             asked_at, harm = hour, _harm(window, champion, labels.since(drift_since, hour, champion.reference))
+        n_drift_labels = labels.n_of_requests_since(drift_since, hour) if drifted else None
         situation = Situation(
             now=now,
             verdict="insufficient_data" if allowed.level == 0 else "drift" if drifted else "ok",
             harm=harm if drifted else None,
             data_quality_problem=found.reason if found.alarm else None,
             n_new_labels=labels.n_delivered - labels.n_learned,
+            n_drift_labels=n_drift_labels,
             starts=tuple(start for start in starts if now - start.at < BACK_OFF),
             refused_digests=frozenset(refused),
             data_digest=str(labels.n_delivered),

@@ -67,13 +67,14 @@ def snapshot_unlabelled(session: Session) -> Snapshot:
         DataError: There is none, or none that could be used.
     """
     from pipelines.known_content import KnownContent
-    from pipelines.labels_table import read_labels_table
+    from pipelines.labels_table import held_by_task, read_labels_table
     from pipelines.unlabelled import add_snapshot
     from pipelines.versioning.dataset import commit_dataset
 
     workspace, config = session.workspace, session.config
     with finished_later(session):
-        known = KnownContent(workspace.data, read_labels_table(workspace.data / config.data.labels_table).rows)
+        table = read_labels_table(workspace.data / config.data.labels_table, holds=held_by_task(config.task))
+        known = KnownContent(workspace.data, table.rows)
         known.hash_files()
         n_most = _settings(config).n_newest
         snapshot = add_snapshot(workspace.data, unlabelled_inputs(session), known, n_most, workspace.state / "tmp" / "unlabelled")

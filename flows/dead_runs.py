@@ -53,11 +53,11 @@ def mark_dead_runs(client: SyncPrefectClient, deployment_ids: Sequence[UUID], de
 
 
 def crashed_run(client: SyncPrefectClient, deployment_id: UUID, since: datetime) -> FlowRun | None:
-    """The deployment's last run, where it crashed; None where a later one has begun, is due or has ended well: it does the work.
+    """The last retraining, where it crashed; None where a later one has begun, is due or has ended well: it does the work.
 
     Args:
         client: Of the server.
-        deployment_id: Whose runs.
+        deployment_id: Of the flow `retrain`.
         since: A crash before that is left alone.
     """
     from prefect.client.schemas.objects import StateType
@@ -69,6 +69,20 @@ def crashed_run(client: SyncPrefectClient, deployment_id: UUID, since: datetime)
     return None if is_at_work(client, deployment_id) else last
 
 
+def crashed_batches(client: SyncPrefectClient, deployment_id: UUID, since: datetime) -> list[FlowRun]:
+    """The runs that crashed, but for those whose file of predictions a later run writes: each has inputs of its own.
+
+    Args:
+        client: Of the server.
+        deployment_id: Of the flow `batch`.
+        since: A crash before that is left alone.
+    """
+    from prefect.client.schemas.objects import StateType
+
+    latest = {str(run.parameters.get("out")): run for run in _runs(client, [deployment_id], None)}
+    return [run for run in latest.values() if _type(run) == StateType.CRASHED and (run.end_time or run.start_time or since) >= since]
+
+
 def is_at_work(client: SyncPrefectClient, deployment_id: UUID) -> bool:
     """Whether a run of the deployment is under way, about to be, or waits for a person; runs that a schedule has planned do not count."""
     from prefect.client.schemas.objects import StateType
@@ -78,13 +92,14 @@ def is_at_work(client: SyncPrefectClient, deployment_id: UUID) -> bool:
     return any(run.expected_start_time is None or run.expected_start_time < soon for run in _runs(client, [deployment_id], states))
 
 
-def start_again(client: SyncPrefectClient, run: FlowRun, max_resumes: int) -> bool:
-    """Puts a crashed run back into its queue, under the same id: a worker carries it out, and it skips the stages that are done.
+def start_again(client: SyncPrefectClient, run: FlowRun, max_resumes: int, deployment: str) -> bool:
+    """Puts a crashed run back into its queue, under the same id and with the same parameters: a worker carries it out.
 
     Args:
         client: Of the server.
         run: That crashed.
         max_resumes: How often this is done with one run.
+        deployment: `flow name/deployment name`, for the error.
 
     Returns:
         Whether it was; False where it has been started again often enough: it crashes for a reason.
@@ -105,7 +120,7 @@ def start_again(client: SyncPrefectClient, run: FlowRun, max_resumes: int) -> bo
         raise RegraftError(
             got=f"the Prefect server, which did not start the run {run.name} again: {answer.details}.",
             allowed="a run that can be scheduled again.",
-            next_step="start a new one: `prefect deployment run retrain/PROJECT`; it skips the stages that are done.",
+            next_step=f"start a new one with the same parameters: `prefect deployment run {deployment}`.",
         )
     return True
 

@@ -6,7 +6,8 @@ Two locks, taken in this order and given back when the training ends:
    different deployments wait for each other there, on one machine or in several containers of it.
 2. The kernel's lock on a file (flock) in the machine's folder for temporary files. It is the truth: it also holds against a
    `regraft retrain` in a terminal, another server's runs, and a server that is down; it goes away with its process, however that ends,
-   while Prefect's slot of a killed process is free again only when its lease of a minute is over.
+   while Prefect's slot of a killed process is free again only when its lease of a minute is over. Processes whose `TMPDIR` differs have
+   different files and do not see each other.
 
 Both are held only while the stage really trains: not while outputs are found in the store, gates are judged or a person is asked.
 """
@@ -18,6 +19,7 @@ import platform
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -75,23 +77,25 @@ def alone_on(device: str, wait_minutes: float, folder: Path | None = None) -> It
         RefusedError: Others hold it for longer.
     """
     names = device_names(device)
+    deadline = time.monotonic() + 60 * wait_minutes  # of all waits together
     with ExitStack() as held:
         _take_slots(held, [limit_name(name) for name in names], wait_minutes)
         for name in names:
-            _take_file(held, lock_file(name, folder), wait_minutes)
+            _take_file(held, lock_file(name, folder), deadline, wait_minutes)
         yield
 
 
-def _take_file(held: ExitStack, path: Path, wait_minutes: float) -> None:
+def _take_file(held: ExitStack, path: Path, deadline: float, wait_minutes: float) -> None:
     from filelock import FileLock, Timeout
 
     lock = FileLock(path, mode=_FOR_EVERYBODY)  # other users' trainings lock the same file
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        _LOGGER.warning("Another training holds %s; waiting up to %g minutes.", path, wait_minutes)
+        left_seconds = max(0.0, deadline - time.monotonic())
+        _LOGGER.warning("Another training holds %s; waiting up to %.3g minutes.", path, left_seconds / 60)
         try:
-            lock.acquire(timeout=wait_minutes * 60)
+            lock.acquire(timeout=left_seconds)
         except Timeout as error:
             raise _held_by_another(str(path), wait_minutes) from error
     except PermissionError as error:

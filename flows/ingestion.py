@@ -60,7 +60,25 @@ class Ingested:
         return f"{text}\ndataset {self.dataset}"
 
 
-def count_new_labels(session: Session, run: str = "") -> int:
+@dataclass(frozen=True)
+class NewLabels:
+    """Labelled samples that nothing has learned from.
+
+    Attributes:
+        n_waiting: In the feedback still.
+        n_in_data: In the data since the last judgement.
+    """
+
+    n_waiting: int
+    n_in_data: int
+
+    @property
+    def n(self) -> int:
+        """Both."""
+        return self.n_waiting + self.n_in_data
+
+
+def count_new_labels(session: Session, run: str = "") -> NewLabels:
     """Labelled samples that nothing has learned from: those in the data since the last judgement, and those in the feedback still.
 
     Counted from the data, not from the last ingestion: a run that was killed between ingestion and training loses no label.
@@ -75,7 +93,7 @@ def count_new_labels(session: Session, run: str = "") -> int:
     record = champion(session.workspace.root, session.config.project)
     waiting = count_waiting_samples(session)
     if record is None:
-        return waiting
+        return NewLabels(waiting, 0)
     lineage = json.loads((champion_bundle(session, record) / "lineage.json").read_bytes())
     records = read_records(session.workspace, session.config.project)
     judged = [item.n_samples for item in records if item.n_samples is not None and item.run != run]
@@ -83,7 +101,7 @@ def count_new_labels(session: Session, run: str = "") -> int:
     learned = max([int(lineage["n_samples"]), *judged[-1:]])
     config = session.config
     in_data = len(read_labels_table(session.workspace.data / config.data.labels_table, holds=held_by_task(config.task)).rows)
-    return waiting + max(0, in_data - learned)
+    return NewLabels(waiting, max(0, in_data - learned))
 
 
 def ingest_feedback(session: Session) -> Ingested:

@@ -59,14 +59,19 @@ def _taken_now(session: Session, file: Path) -> Taken:
 
 
 def _random_draw(session: Session, tasks: Mapping[str, LabelTask], known: Mapping[str, str]) -> tuple[int, int, int]:
-    """Of the model that answered last: right answers, labels, and inputs without a label."""
+    """Of the model that answered last: right answers, labels, and inputs without a label.
+
+    Counted by content, as the queue is: an input that was handed out again under a newer request counts once, as it was handed out last.
+    """
     from pipelines.label_rows import read_label
 
     drawn = [task for task in tasks.values() if task.picked_by == "random"]
-    of_last = [task for task in drawn if task.model == drawn[-1].model]
-    labelled = [task for task in of_last if task.request_id in known]
+    latest = {task.sha256: task for task in drawn}
+    labels = {task.sha256: known[task.request_id] for task in drawn if task.request_id in known}
+    of_last = [task for task in latest.values() if task.model == drawn[-1].model]
+    labelled = [task for task in of_last if task.sha256 in labels]
     config = session.config
-    n_right = sum(known[task.request_id] == read_label(task.predicted, config.labels, config.labels_per_sample)[0] for task in labelled)
+    n_right = sum(labels[task.sha256] == read_label(task.predicted, config.labels, config.labels_per_sample)[0] for task in labelled)
     return n_right, len(labelled), len(of_last) - len(labelled)
 
 

@@ -9,7 +9,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +21,6 @@ from pipelines.exclusive import exclusive
 from pipelines.label_queue import (
     LabelQueue,
     QueueRule,
-    Waiting,
     label_queue_size,
     labelled_requests,
     read_queue,
@@ -63,8 +61,9 @@ def next_labels(
         again: Also what was handed out before and has no label yet.
 
     Raises:
-        ConfigurationError: There is no champion whose answers could be compared.
+        ConfigurationError: There is no champion whose answers could be compared, or the project is one of texts.
     """
+    _refuse_texts(session)
     with one_at_a_time(session):
         return _handed_out_now(session, budget, random_frac, seed, links, again=again)
 
@@ -74,7 +73,9 @@ def _handed_out_now(session: Session, budget: int, random_frac: float, seed: int
     from pipelines.staging import staged_folder
 
     labelled = labelled_requests(session.workspace.serving / "log")
-    out = {task.sha256 for task in handed_out(session).values() if short_name(task.request_id) not in labelled}
+    before = handed_out(session).values()
+    # By content, as the queue is: after `again` one input has several requests, of which a single one gets the label.
+    out = {task.sha256 for task in before} - {task.sha256 for task in before if short_name(task.request_id) in labelled}
     queue = _read(session, budget, set() if again else out)
     picks = pick(queue, budget, random_frac, session.config.labels_per_sample, seed)
     if not picks:
@@ -89,10 +90,25 @@ def _handed_out_now(session: Session, budget: int, random_frac: float, seed: int
 
 
 def labels_config(session: Session) -> str:
-    """Label Studio's labelling interface for the project's labels."""
+    """Label Studio's labelling interface for the project's labels.
+
+    Raises:
+        ConfigurationError: The project is one of texts.
+    """
+    _refuse_texts(session)
     from pipelines.label_studio import labelling_config
 
     return labelling_config(session.config.labels, session.config.labels_per_sample)
+
+
+def _refuse_texts(session: Session) -> None:
+    config = session.config
+    if config.task != "image":
+        raise ConfigurationError(
+            got=f"the project {config.project}, whose task is {config.task}.",
+            allowed="task: image; sheets and Label Studio tasks are made of images only.",
+            next_step=f"send labels to the endpoint's /feedback, or ingest a table with {config.task} and label with `regraft ingest`.",
+        )
 
 
 def _read(session: Session, budget: int, left_out: set[str]) -> LabelQueue:
@@ -110,21 +126,20 @@ def _read(session: Session, budget: int, left_out: set[str]) -> LabelQueue:
     labels = read_manifest(champion_bundle(session, record))[0].labels
     pool = max(_POOL_PER_LABEL * budget, _SMALLEST_POOL)
     rule = QueueRule(record.bundle_id, len(labels), config.labels_per_sample, n_drawn=2 * budget, n_uncertain=pool)
-    queue = read_queue(workspace.serving / "log", workspace.serving / "raw", rule, left_out)
-    kept = _not_in_data(session, (*queue.drawn, *queue.uncertain))
-    drawn, uncertain = (tuple(one for one in part if one.raw_sha256 in kept) for part in (queue.drawn, queue.uncertain))
-    return replace(queue, drawn=drawn, uncertain=uncertain)
+    return read_queue(workspace.serving / "log", workspace.serving / "raw", rule, left_out | _in_data(session))
 
 
-def _not_in_data(session: Session, waiting: Sequence[Waiting]) -> set[str]:
-    """sha256 of those whose bytes are not in the data already."""
+def _in_data(session: Session) -> set[str]:
+    """sha256 of the raw inputs whose bytes are in the data already."""
     from pipelines.known_content import KnownContent, file_size
-    from pipelines.labels_table import read_labels_table
+    from pipelines.labels_table import held_by_task, read_labels_table
 
     data, raw = session.workspace.data, session.workspace.serving / "raw"
-    known = KnownContent(data, read_labels_table(data / session.config.data.labels_table).rows)
-    known.hash_files({size for one in waiting if (size := file_size(raw / one.raw_sha256)) is not None})
-    return {one.raw_sha256 for one in waiting if not known.labels_of_bytes(one.raw_sha256)}
+    table = read_labels_table(data / session.config.data.labels_table, holds=held_by_task(session.config.task))
+    known = KnownContent(data, table.rows)
+    sizes = {file.name: size for file in raw.glob("*") if (size := file_size(file)) is not None}
+    known.hash_files(set(sizes.values()))
+    return {name for name in sizes if known.labels_of_bytes(name)}
 
 
 def _write_exports(session: Session, tasks: Sequence[LabelTask], folder: Path, links: ImageLinks) -> None:

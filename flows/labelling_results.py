@@ -48,7 +48,8 @@ class HandedOut:
         return (
             f"{self.folder}: {self.n_random + self.n_uncertain} inputs to label{left_out}\n"
             f"  {self.n_uncertain} uncertain and different from each other\n"
-            f"  {self.n_random} drawn at random (picked_by: random): they alone tell how often the model is right\n"
+            f"  {self.n_random} drawn at random (picked_by: random): they alone tell how often the model is right,"
+            " of inputs that no client has labelled\n"
             f"{waiting}\n"
             f"Next: label tasks.csv, or import tasks.json into Label Studio with config.xml; then `regraft labels take FILE`"
         )
@@ -98,4 +99,5 @@ class Taken:
         found = clopper_pearson(self.n_random_right, self.n_random)
         still = f"; {self.n_random_open} of the draw have no label yet, and may be the hard ones" if self.n_random_open else ""
         interval = f"95 % interval {found.low:.1%} to {found.high:.1%}"
-        return f"of {found.n} inputs drawn at random the model had {found.value:.1%} right ({interval}){still}"
+        drawn = f"{found.n} inputs drawn at random, of inputs that no client has labelled,"
+        return f"of {drawn} the model had {found.value:.1%} right ({interval}){still}"

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from uuid import UUID
 
 from prefect import flow
 from prefect.runtime import flow_run
@@ -18,7 +17,7 @@ from prefect.runtime import flow_run
 from flows.artifacts import publish_markdown, publish_table
 from flows.automations import DEAD_AFTER_SECONDS
 from flows.claims import taken_up_by
-from flows.dead_runs import crashed_run, is_at_work, mark_dead_runs, start_again
+from flows.dead_runs import crashed_batches, crashed_run, is_at_work, mark_dead_runs, start_again
 from flows.events import DRIFT_DETECTED, LABELS_READY
 from flows.records import read_records
 from flows.runs import deployment_id, find_runs, start_for_alarm
@@ -32,6 +31,7 @@ from pipelines.workspace import Workspace
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
 
 # The automation has this long to act; a server whose SQLite file is busy has been seen to fall a minute behind.
 ALARM_GRACE_SECONDS = 120
@@ -114,7 +114,7 @@ def reconcile_flow(workspace: str, conf: str | None = None, dead_after_seconds: 
 
 
 def reconcile_runs(session: Session, dead_after_seconds: float = DEAD_AFTER_SECONDS) -> list[Finding]:
-    """Marks runs without a heartbeat as crashed, and starts the last retraining and the last batch again where they crashed.
+    """Marks runs without a heartbeat as crashed, and starts the last retraining and batches again where they crashed.
 
     A monitor that crashed is left alone: its schedule starts the next.
 
@@ -129,18 +129,18 @@ def reconcile_runs(session: Session, dead_after_seconds: float = DEAD_AFTER_SECO
     with get_client(sync_client=True) as client:
         dead = mark_dead_runs(client, list(ids.values()), dead_after_seconds)
         findings = [Finding("dead run", run.name, "had no heartbeat any more and was marked as crashed") for run in dead]
-        for name in ("retrain", "batch"):
-            findings += _resumed(client, ids[name], since, operation.max_resumes)
+        if (retraining := crashed_run(client, ids["retrain"], since)) is not None:
+            said = "was started again; it skips the stages that are done"
+            findings.append(_resumed(client, retraining, operation.max_resumes, f"retrain/{project}", said))
+        for run in crashed_batches(client, ids["batch"], since):
+            findings.append(_resumed(client, run, operation.max_resumes, f"batch/{project}", "was started again, from its beginning"))
     return findings
 
 
-def _resumed(client: SyncPrefectClient, deployment: UUID, since: datetime, max_resumes: int) -> list[Finding]:
-    run = crashed_run(client, deployment, since)
-    if run is None:
-        return []
-    if not start_again(client, run, max_resumes):
-        return [Finding("crashed run", run.name, f"has crashed {max_resumes + 1} times and is left to a person")]
-    return [Finding("crashed run", run.name, "was started again; it skips the stages that are done", str(run.id))]
+def _resumed(client: SyncPrefectClient, run: FlowRun, max_resumes: int, deployment: str, said: str) -> Finding:
+    if not start_again(client, run, max_resumes, deployment):
+        return Finding("crashed run", run.name, f"has crashed {max_resumes + 1} times and is left to a person")
+    return Finding("crashed run", run.name, said, str(run.id))
 
 
 def reconcile_alarms(session: Session, grace_seconds: float = ALARM_GRACE_SECONDS) -> list[Finding]:

@@ -11,6 +11,7 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.runtime import flow_run
 
+from flows.adapting import ADAPT
 from flows.approval import approval_gate, ask_person, evidence_text, require_reachable_server
 from flows.claims import alarm_of, take_up
 from flows.exclusive import only_writer
@@ -22,8 +23,9 @@ from flows.run_progress import shown_on_page
 from flows.run_report import announce, report_run
 from flows.session import Session, only_conf_file, open_session
 from flows.tasks import StepPolicy, carried_out_as, time_limit, watched_by
-from flows.triggering import note_refusal
+from flows.triggering import note_refusal, verdict_of
 from flows.unanswered import settle_unanswered
+from pipelines.core.errors import ConfigurationError
 from pipelines.progress import Progress, silent
 from pipelines.workspace import Workspace
 
@@ -31,6 +33,8 @@ from pipelines.workspace import Workspace
 _LOCK_SECONDS = 600.0
 _N_STEPS = 24  # of a promotion, with reports; fewer where gates refuse
 _TIMEOUT_KEY = "operation.retrain_timeout_minutes"
+_KINDS = ("person", "schedule", "drift", "labels", ADAPT)
+_N_SHOWN = 60
 
 
 def run_retrain(
@@ -62,25 +66,49 @@ def retrain_flow(
 
     Args:
         workspace: Its folder.
-        trigger: `kind` (person, schedule, drift, labels) and, for drift, `evidence`: the event's payload.
+        trigger: `kind` (person, schedule, drift, labels, adapt) and, for drift and labels, `evidence`: the event's payload, with the
+            verdict. Nothing: a person.
         conf: Conf file; needed where there are several.
         overrides: `a.b=c` items that replace keys for this run.
         force: Why the result is promoted although gates refuse it; kept in the registry with the git identity.
 
     Returns:
         The `RunRecord` as JSON.
+
+    Raises:
+        ConfigurationError: The trigger is none that a run may have.
+        DataError: The verdict in its evidence cannot be read.
     """
     session = open_session(Path(workspace), Path(conf) if conf else None, overrides or ())
+    started_by = _checked({"kind": "person"} if trigger is None else trigger)
     require_reachable_server(session.config)
     before = read_pending(session.workspace, str(flow_run.id))
     started = before.record.started if before else datetime.now(UTC)
-    run = Retraining(session, str(flow_run.id), trigger or {"kind": "person"}, started, forced_by_caller(session, force))
+    run = Retraining(session, str(flow_run.id), started_by, started, forced_by_caller(session, force))
     with carried_out_as(StepPolicy.of(session.config.operation)), shown_on_page(_N_STEPS):
         result = _step(run, None)
         while result.question is not None:
             # Outside of the lock and the time limit: others may write to the workspace while a person thinks.
             result = _step(run, _ask(session, result.question))
     return result.record.model_dump(mode="json")
+
+
+def _checked(trigger: dict[str, Any]) -> dict[str, Any]:
+    """Before anything is read or trained: whoever calls the deployment writes the trigger by hand."""
+    if trigger.get("kind") not in _KINDS:
+        raise ConfigurationError(
+            got=f"a trigger of kind {trigger['kind']!r}." if "kind" in trigger else "a trigger without a kind.",
+            allowed=f"an object with `kind`, one of {', '.join(_KINDS)}; for drift and labels with `evidence` as well.",
+            next_step='correct the parameter `trigger` of the run, for example {"kind": "person"}, or leave it out.',
+        )
+    if not isinstance(trigger.get("evidence") or {}, dict):
+        raise ConfigurationError(
+            got=f"a trigger whose evidence is {str(trigger['evidence'])[:_N_SHOWN]!r}.",
+            allowed="the payload of the event: an object with `verdict` and `report`.",
+            next_step="correct `trigger.evidence` of the run, or leave it out.",
+        )
+    verdict_of(trigger)
+    return trigger
 
 
 def _step(run: Retraining, answered: Answered | None) -> Result:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flows.session import Session
-from flows.trigger_rows import TriggerRow, add_row
+from flows.trigger_rows import TriggerRow, only_writer_of_rows
 from monitoring.trigger.orders import Snooze, Stop
 from pipelines.core.errors import ConfigurationError, DataError
 
@@ -69,7 +70,7 @@ def read_orders(session: Session) -> Orders:
 def stop(session: Session, why: str, by: str = "") -> Orders:
     """Nothing starts by itself any more, scheduled retrainings included. A person's `regraft retrain` still does."""
     said = Stop(at=datetime.now(UTC), by=by or caller(session), why=_given(why))
-    return _say(session, Orders(stop=said), "stop", said)
+    return _say(session, lambda: Orders(stop=said), "stop", said)
 
 
 def snooze(session: Session, duration: str, why: str, by: str = "") -> Orders:
@@ -86,12 +87,12 @@ def snooze(session: Session, duration: str, why: str, by: str = "") -> Orders:
     """
     now = datetime.now(UTC)
     said = Snooze(at=now, by=by or caller(session), why=_given(why), until=now + read_duration(duration))
-    return _say(session, Orders(stop=read_orders(session).stop, snooze=said), "snooze", said)
+    return _say(session, lambda: Orders(stop=read_orders(session).stop, snooze=said), "snooze", said)
 
 
 def resume(session: Session, why: str = "", by: str = "") -> Orders:
     """Ends a stop and a snooze."""
-    return _say(session, Orders(), "resume", Stop(at=datetime.now(UTC), by=by or caller(session), why=why))
+    return _say(session, Orders, "resume", Stop(at=datetime.now(UTC), by=by or caller(session), why=why))
 
 
 def read_duration(text: str) -> timedelta:
@@ -122,16 +123,22 @@ def caller(session: Session) -> str:
     return f"{who.name} <{who.email}>"
 
 
-def _say(session: Session, orders: Orders, action: Literal["stop", "snooze", "resume"], said: Stop) -> Orders:
-    path = _path(session)
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _say(session: Session, say: Callable[[], Orders], action: Literal["stop", "snooze", "resume"], said: Stop) -> Orders:
+    until = f" until {said.until:%Y-%m-%d %H:%M} UTC" if isinstance(said, Snooze) else ""
+    reason = f"{said.by or 'Somebody'} said {action}{until}{': ' if said.why else ''}{said.why}"
+    row = TriggerRow(at=said.at, asked_by="person", action=action, reason=reason)
+    # A snooze that read before another's stop was written would end that stop.
+    with only_writer_of_rows(session) as add:
+        orders = say()
+        _replace(_path(session), orders)
+        add(row)
+    return orders
+
+
+def _replace(path: Path, orders: Orders) -> None:
     staging = path.with_suffix(f".{os.getpid()}.part")
     staging.write_text(orders.model_dump_json(indent=2) + "\n", encoding="utf-8")
     staging.replace(path)
-    until = f" until {said.until:%Y-%m-%d %H:%M} UTC" if isinstance(said, Snooze) else ""
-    reason = f"{said.by or 'Somebody'} said {action}{until}{': ' if said.why else ''}{said.why}"
-    add_row(session, TriggerRow(at=said.at, asked_by="person", action=action, reason=reason))
-    return orders
 
 
 def _given(why: str) -> str:

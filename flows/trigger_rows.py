@@ -8,10 +8,11 @@ the file cannot be made again: without it the cool-down, the weekly budget and t
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,10 +102,13 @@ def add_row(session: Session, row: TriggerRow) -> None:
     Raises:
         RefusedError: Another process has held the file for half a minute.
     """
-    path = rows_path(session)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with only_writer_of_rows(session) as add:
+        add(row)
+
+
+def _append(path: Path, row: TriggerRow) -> None:
     line = row.model_dump_json().encode() + b"\n"
-    with _alone(path), path.open("a+b") as file:
+    with path.open("a+b") as file:
         file.seek(0, os.SEEK_END)
         if file.tell():
             file.seek(-1, os.SEEK_END)
@@ -167,10 +171,17 @@ def _read(line: bytes) -> TriggerRow | None:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def only_writer_of_rows(session: Session) -> Iterator[Callable[[TriggerRow], None]]:
+    """Holds the table's lock and gives what adds a row to it; `add_row` would wait for itself.
+
+    Raises:
+        RefusedError: Another process has held it for half a minute.
+    """
+    path = rows_path(session)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(path.with_suffix(".lock"), timeout=_LOCK_SECONDS):
-            yield
+            yield partial(_append, path)
     except Timeout as error:
         raise RefusedError(
             got=f"the table of decisions {path.name}, which another process has held for {_LOCK_SECONDS} s.",

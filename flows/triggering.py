@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flows.exclusive import is_writing
-from flows.ingestion import count_new_labels, count_waiting_samples, finish_interrupted_ingestion, ingest_feedback
+from flows.ingestion import NewLabels, count_new_labels, count_waiting_samples, finish_interrupted_ingestion, ingest_feedback
 from flows.pending import all_pending
 from flows.records import RunRecord, read_records
 from flows.session import Session
@@ -81,7 +81,7 @@ def consider_retraining(session: Session, trigger: Mapping[str, Any], run: str =
     """
     situation = look(session, trigger, run, data_digest)
     decision = _decision(session, situation)
-    verdict = _verdict(trigger)
+    verdict = verdict_of(trigger)
     row = TriggerRow(
         at=situation.now,
         asked_by=str(trigger["kind"]),
@@ -143,18 +143,29 @@ def look(session: Session, trigger: Mapping[str, Any], run: str = "", data_diges
         snooze=orders.snooze,
         scheduled=trigger["kind"] == _SCHEDULE,
     )
-    verdict = _verdict(trigger)
+    verdict = verdict_of(trigger)
     if situation.scheduled or verdict is None:
         return situation
+    new = count_new_labels(session, run)
     return replace(
         situation,
         verdict=verdict.verdict,
         harm=verdict.harm.harm if verdict.harm else None,
         harm_reason=verdict.harm.reason if verdict.harm else "",
         data_quality_problem=verdict.data_quality_problem,
-        n_new_labels=count_new_labels(session, run),
+        n_new_labels=new.n,
+        n_drift_labels=_n_drift_labels(session, verdict, new),
         n_unlabelled=_n_unlabelled(session, found, run) if session.config.trigger.adapt_without_labels else 0,
     )
+
+
+def _n_drift_labels(session: Session, verdict: Verdict, new: NewLabels) -> int | None:
+    """Labels in the data count, too: they are there because somebody wanted them learned."""
+    from pipelines.core.request_log import read_feedback
+
+    if verdict.harm is None or next(read_feedback(session.workspace.serving / "log"), None) is None:
+        return None
+    return new.n_in_data + verdict.harm.n_labelled
 
 
 def _decision(session: Session, situation: Situation) -> TriggerDecision:
@@ -169,7 +180,12 @@ def _decision(session: Session, situation: Situation) -> TriggerDecision:
     return decide(replace(situation, n_waiting_for_label=label_queue_size(serving / "log", serving / "raw")), config)
 
 
-def _verdict(trigger: Mapping[str, Any]) -> Verdict | None:
+def verdict_of(trigger: Mapping[str, Any]) -> Verdict | None:
+    """The verdict that a run was started for; None where its trigger holds none.
+
+    Raises:
+        DataError: It cannot be read.
+    """
     from monitoring.verdict import Verdict
 
     evidence = trigger.get("evidence")

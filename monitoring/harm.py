@@ -21,6 +21,7 @@ class Harm(BaseModel):
         harm: `costs`: accuracy was lost, and the best guess is at least `harmful_loss_frac`. `costs_nothing`: with 95 % confidence less
             than that. `unknown`: neither can be said.
         basis: What it rests on: labels of the requests since the drift began, or estimates from confidence.
+        n_labelled: Labelled requests since the drift began, at most the latest 400.
         loss: The estimate; without labels the larger of two.
         harmful_loss_frac: As configured.
         reason: For people.
@@ -30,6 +31,7 @@ class Harm(BaseModel):
 
     harm: HarmName
     basis: Literal["labels", "estimates"]
+    n_labelled: int = 0
     loss: AccuracyLoss
     harmful_loss_frac: float
     reason: str
@@ -47,12 +49,13 @@ def judge_harm(judged: Quality, signals: Sequence[SignalResult], harmful_loss_fr
         harmful_loss_frac: Loss of accuracy from which on a change counts as harm, in (0, 1).
         labelled: Of the requests since the drift began (`quality.labelled_since`); None where none of them has a label.
     """
+    n_labelled = labelled.n_labelled if labelled else 0
     if judged.degraded:
         loss = labelled.loss if labelled else judged.expected_loss
-        return _harm("costs", "labels", loss, harmful_loss_frac, "the error rate on labelled requests has risen")
+        return _harm("costs", "labels", n_labelled, loss, harmful_loss_frac, "the error rate on labelled requests has risen")
     if labelled is not None and (name := read_loss(labelled.loss, harmful_loss_frac)) != "unknown":
         why = f"by {labelled.n_labelled} labelled requests {_text(labelled.loss)}"
-        return _harm(name, "labels", labelled.loss, harmful_loss_frac, why)
+        return _harm(name, "labels", n_labelled, labelled.loss, harmful_loss_frac, why)
     estimates = (judged.expected_loss, judged.thresholded_loss)
     worst = max(estimates, key=lambda loss: loss.value)
     names = {read_loss(loss, harmful_loss_frac) for loss in estimates}
@@ -61,7 +64,7 @@ def judge_harm(judged: Quality, signals: Sequence[SignalResult], harmful_loss_fr
     far = next((signal for signal in signals if signal.name == OUT_OF_DISTRIBUTION), None)
     if found == "costs_nothing" and far is not None and far.drifted:
         found, reason = "unknown", f"{reason}, but {100 * far.statistic:.0f} % of the requests lie where confidence means little"
-    return _harm(found, "estimates", worst, harmful_loss_frac, reason)
+    return _harm(found, "estimates", n_labelled, worst, harmful_loss_frac, reason)
 
 
 def read_loss(loss: AccuracyLoss, harmful_loss_frac: float) -> HarmName:
@@ -71,9 +74,12 @@ def read_loss(loss: AccuracyLoss, harmful_loss_frac: float) -> HarmName:
     return "costs_nothing" if loss.high < harmful_loss_frac else "unknown"
 
 
-def _harm(name: HarmName, basis: Literal["labels", "estimates"], loss: AccuracyLoss, harmful_loss_frac: float, why: str) -> Harm:
+def _harm(
+    name: HarmName, basis: Literal["labels", "estimates"], n_labelled: int, loss: AccuracyLoss, harmful_loss_frac: float, why: str
+) -> Harm:
     words = {"costs": "It costs accuracy", "costs_nothing": "It costs next to nothing", "unknown": "What it costs is unknown"}
-    return Harm(harm=name, basis=basis, loss=loss, harmful_loss_frac=harmful_loss_frac, reason=f"{words[name]}: {why}.")
+    reason = f"{words[name]}: {why}."
+    return Harm(harm=name, basis=basis, n_labelled=n_labelled, loss=loss, harmful_loss_frac=harmful_loss_frac, reason=reason)
 
 
 def _text(loss: AccuracyLoss) -> str:

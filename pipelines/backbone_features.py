@@ -8,7 +8,7 @@ from pipelines.core.backbones import BackboneSpec
 from pipelines.core.errors import ConfigurationError, IntegrityError
 from pipelines.core.modalities.text import TextPreprocess
 from pipelines.core.preprocess import ImagePreprocess
-from pipelines.core.text_backbone import TransformersSpec
+from pipelines.core.text_backbone import TransformersSpec, no_text_model
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

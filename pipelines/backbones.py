@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, PrivateAttr, ValidationError
 
 from pipelines.backbone_cards import load_shipped, shipped_cards
-from pipelines.backbone_features import feature_width
+from pipelines.backbone_features import feature_width, refuse_no_text_model
 from pipelines.backbone_weights import adapted_state, load_strictly, read_state
 from pipelines.config import Backbone, BestOfBackbones, ShippedBackbone, SingleBackbone, TimmBackbone, TransformersBackbone
 from pipelines.core.backbones import AnyBackboneSpec, BackboneSpec, architecture_names, build_backbone

@@ -44,6 +44,7 @@ def excerpt_of(data: bytes, modality: Modality) -> Excerpt | None:
 
 def beginning(text: str) -> str:
     """Its first characters on one line; cut at a blank where one is near."""
+    text = text.strip()
     line = " ".join(text[: 2 * MOST_CHARACTERS].split())
     if len(line) <= MOST_CHARACTERS and len(text) <= 2 * MOST_CHARACTERS:
         return line

@@ -29,6 +29,7 @@ _USABLE = {
     "image": "images that decode: class folders, or a table with path and label",
     "text": "texts that can be read: a table with text and label, or class folders with .txt files",
 }
+_HASHED = {"image": "pixels", "text": "text"}
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def import_samples(source: Path, target_data: Path, labels_per_sample: LabelsPer
             next_step="choose another folder, or add samples to a workspace with `regraft ingest`.",
         )
     content = read_source(source, labels_per_sample, task=task)
-    samples, notes, split_faults = _fixed_splits(content)
+    samples, notes, split_faults = _fixed_splits(content, task)
     _refuse_faults(source, content, split_faults, task)
     sharing = NOBODY_SHARES
     with staged_folder(target_data) as staging:
@@ -130,7 +131,7 @@ def _refuse_faults(source: Path, content: SampleSource, split_faults: Sequence[F
         )
 
 
-def _fixed_splits(content: SampleSource) -> tuple[list[SourceSample], list[str], list[Finding]]:
+def _fixed_splits(content: SampleSource, task: str) -> tuple[list[SourceSample], list[str], list[Finding]]:
     """The samples with the splits that the source's folders fix, what was decided on the way, and what is missing."""
     samples = list(content.samples)
     if not content.split_folders:
@@ -146,7 +147,7 @@ def _fixed_splits(content: SampleSource) -> tuple[list[SourceSample], list[str],
         notes.append("there is no test folder: the validation folder is the test split")
     if not {"validation", "test"} <= present:
         samples = _with_validation(samples, content.inputs)
-        notes.append("a fifth of the train folder, chosen by a hash of the pixels, is the validation split")
+        notes.append(f"a fifth of the train folder, chosen by a hash of the {_HASHED[task]}, is the validation split")
     return samples, notes, []
 
 

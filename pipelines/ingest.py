@@ -139,6 +139,8 @@ def ingest_folder(source: Path, data_dir: Path, config: ProjectConfig, domain: s
 def unknown_samples(data_dir: Path, new: Sequence[NewSample], config: ProjectConfig, raw_dir: Path | None = None) -> list[NewSample]:
     """Those of the samples whose content is not in the data yet: neither their bytes nor the picture in them, under whatever label.
 
+    What cannot be read is not among them: no ingestion would ever add it, so it would be new for ever.
+
     Args:
         data_dir: With the labels table.
         new: What `labelled_samples` gave.
@@ -149,12 +151,12 @@ def unknown_samples(data_dir: Path, new: Sequence[NewSample], config: ProjectCon
     known = _known(data_dir, _read_table(data_dir, config).rows, config)
     if isinstance(known, KnownContent):
         known.hash_files()
-    return [sample for sample in new if not known.labels_of_bytes(sample.sha256) and not _is_known(folder / sample.sha256, known)]
+    return [sample for sample in new if not known.labels_of_bytes(sample.sha256) and _is_new(folder / sample.sha256, known)]
 
 
-def _is_known(file: Path, known: _Known) -> bool:
+def _is_new(file: Path, known: _Known) -> bool:
     found = _inspected(file.read_bytes(), known) if file_size(file) is not None else Unusable("is not there")
-    return not isinstance(found, Unusable) and bool(_labels_of_copies(known, found))
+    return not isinstance(found, Unusable) and found.id == file.name and not _labels_of_copies(known, found)
 
 
 def _read_table(data_dir: Path, config: ProjectConfig) -> LabelsTable:

@@ -4,7 +4,8 @@ Waiting is a content, not a request: raw bytes that were kept, for which no requ
 belongs to one of two parts:
 
 - the *random part*, a fifth of all. From it labels are drawn in the order of the hash, so that what was drawn is always a
-  uniform sample of the distinct inputs: accuracy on it estimates accuracy on all of them.
+  uniform sample of the distinct inputs that no client has labelled: accuracy on it estimates accuracy on those. What clients label no
+  longer waits, so where they label what is easy, or hard, the others are harder, or easier, than all.
 - the rest, from which the uncertain and the different are picked (`pipelines.label_choice`). Accuracy on those says nothing about the
   traffic: they were picked for being hard.
 
@@ -131,7 +132,7 @@ def read_queue(
     unwanted = {short_name(name) for name in left_out}
     contents, of_bundle, with_label = ShortNames(), ShortNames(), ShortNames()
     # So many more than wanted, as so many can still turn out to have a label.
-    spare = len(labelled) + len(unwanted)
+    spare = len(labelled)
     drawn, uncertain = _Best(rule.n_drawn + spare), _Best(rule.n_uncertain + spare)
     for line in read_requests(log_dir) if requests is None else requests:
         if line["raw_sha256"] is None:

@@ -44,7 +44,7 @@ class LabelTask(BaseModel):
         path: Relative to the folder that it was handed out in.
         predicted: The model's answer, a label or the text of a set.
         confidence: Of that answer, in [0, 1]; of a set that of its least certain label.
-        picked_by: `random` tasks are a uniform sample of the distinct inputs, the others were picked for being uncertain.
+        picked_by: `random` tasks are a uniform sample of the inputs that no client has labelled; the others were uncertain.
         model: Id of the bundle that answered.
     """
 
@@ -142,7 +142,7 @@ def _task(one: Pick, path: str, labels_per_sample: LabelsPerSample) -> LabelTask
 
 
 def read_tasks(folders: Iterable[Path]) -> dict[str, LabelTask]:
-    """All tasks that were handed out, by request id; of one that was handed out twice the later.
+    """All tasks that were handed out, by request id, in that order; of one that was handed out twice the later.
 
     Args:
         folders: In the order in which they were handed out.
@@ -160,5 +160,7 @@ def read_tasks(folders: Iterable[Path]) -> dict[str, LabelTask]:
                 allowed="the record that `regraft labels next` wrote.",
                 next_step="remove that folder; its inputs wait again, and are handed out anew.",
             ) from error
-        found |= {task.request_id: task for task in tasks}
+        for task in tasks:
+            found.pop(task.request_id, None)  # else it would keep the place of the first time
+            found[task.request_id] = task
     return found

@@ -262,9 +262,21 @@ def _read_parquet(table: Path, slices: Sequence[str], holds: Holds) -> tuple[lis
     known = content.select([column for column in columns if column in (*known_columns(holds), *slices)])
     rows = [
         _as_row(f"{table.name} row {number}", {column: _as_text(value) for column, value in record.items()}, slices, holds)
-        for number, record in enumerate(known.to_pylist(), start=1)
+        for number, record in enumerate(_records(table, known), start=1)
     ]
     return columns, rows, []
+
+
+def _records(table: Path, content: Any) -> list[dict[str, Any]]:
+    try:
+        return list(content.to_pylist())
+    # What writes Parquet need not look into its strings; half a character (a lone surrogate) is one such.
+    except UnicodeDecodeError as error:
+        raise DataError(
+            got=f"{table.name}, in which a cell of text is not UTF-8.",
+            allowed="text in UTF-8.",
+            next_step="correct the text, and export the table again.",
+        ) from error
 
 
 def _as_row(where: str, cells: dict[str, str], slices: Sequence[str], holds: Holds) -> LabelRow:

@@ -33,7 +33,7 @@ class Unused:
         reason: Why it was not added.
         file: With its bytes.
         root: Folder that the file must lie in: a table may name any file of the machine, and so may a link.
-        text: The sample itself, where samples are texts; the file is not read then.
+        text: The sample itself, where samples are texts. Where there is no such file, it stood in a table.
     """
 
     where: str
@@ -55,7 +55,7 @@ def keep_unused(unused: Sequence[Unused], folder: Path) -> Path | None:
     Returns:
         The quarantine; None where there is nothing to keep.
     """
-    kept = [one for one in unused if one.text is not None or _is_in_root(one)]
+    kept = [one for one in unused if _is_kept(one)]
     if not kept:
         return None
     table = _table(kept)
@@ -87,8 +87,10 @@ def set_aside(source: Path, folder: Path, left: Path | None) -> None:
     place.rename(target)
 
 
-def _is_in_root(one: Unused) -> bool:
-    return file_size(one.file) is not None and one.file.resolve().is_relative_to(one.root.resolve())
+def _is_kept(one: Unused) -> bool:
+    if file_size(one.file) is None:
+        return one.text is not None
+    return one.file.resolve().is_relative_to(one.root.resolve())
 
 
 def _copy_files(kept: Sequence[Unused], staging: Path) -> None:

@@ -10,8 +10,10 @@ from pathlib import Path
 from pipelines.config import ProjectConfig
 from pipelines.label_answers import Answer
 from pipelines.label_rows import read_label
-from pipelines.label_sheet import Line
+from pipelines.label_sheet import NO_MEMBER, Line
 from pipelines.label_tasks import LabelTask
+
+_OF_TWO_INPUTS = "stands there with the bytes of two inputs"
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,19 @@ def check_returned(
         answer = _agreed(given, config)
         problem = answer.problem or _problem(answer, task, known.get(name), raw_dir)
         if problem or task is None:
-            refused.append(Line(task, answer.request_id, answer.label, f"{answer.where}: {problem}"))
+            is_empty_set = _is_empty_set(answer, config)
+            refused.append(Line(task, answer.request_id, answer.label, f"{answer.where}: {problem}", is_empty_set=is_empty_set))
         elif name in known:
             n_known += 1
         else:
             taken.append(TakenLabel(task, answer.label))
     return Returned(tuple(taken), n_known, n_repeated, tuple(refused))
+
+
+def _is_empty_set(answer: Answer, config: ProjectConfig) -> bool:
+    """Whether a person said that it has no label, which a sheet can write only where its sign is none of the labels."""
+    is_said = not answer.label and answer.problem in ("", _OF_TWO_INPUTS)
+    return is_said and config.labels_per_sample == "many" and NO_MEMBER not in config.labels
 
 
 def _agreed(given: Sequence[Answer], config: ProjectConfig) -> Answer:
@@ -81,7 +90,7 @@ def _agreed(given: Sequence[Answer], config: ProjectConfig) -> Answer:
     if len(labels) > 1:
         return replace(labelled[0], label="", problem=f"people disagree: {', '.join(map(repr, labels))}")
     differing = next((answer for answer in labelled if answer.sha256 != labelled[0].sha256), None)
-    return replace(differing, problem="stands there with the bytes of two inputs") if differing else labelled[0]
+    return replace(differing, problem=_OF_TWO_INPUTS) if differing else labelled[0]
 
 
 def _in_one_form(answer: Answer, config: ProjectConfig) -> Answer:

@@ -26,7 +26,7 @@ class WordRelevance:
     """The beginning of a text, word by word.
 
     Attributes:
-        words: As they stand there, without what follows.
+        words: As they stand there, without what follows; the last one is cut where the beginning ends inside of it.
         relevance: One for each in [0, 1], the largest 1; all 0 where leaving out none lowers the score.
         is_whole: Whether nothing follows.
     """
@@ -48,14 +48,18 @@ def word_relevance(predictor: Predictor, content: bytes, place: int) -> WordRele
         DataError: The text does not decode.
     """
     words = str(predictor.modality.decode(content).text).split()
-    n_shown = len(beginning(" ".join(words)).removesuffix("…").split())
+    text = " ".join(words)
+    excerpt = beginning(text)
+    is_whole = excerpt == text
+    shown = words if is_whole else excerpt.removesuffix("…").split()
+    n_shown = len(shown)
     whole = _score(predictor, [content], place)[0]
     # Without its only word there is no text to ask about.
     without = [" ".join(words[:left] + words[left + 1 :]).encode() for left in range(n_shown)] if len(words) > 1 else []
     falls = np.array([max(0.0, whole - score) for score in _scores_or(whole, predictor, without, place)] or [0.0] * n_shown)
     largest = falls.max(initial=0.0)
     relevance = falls / largest if largest > 0 else falls
-    return WordRelevance(tuple(words[:n_shown]), tuple(round(float(value), 3) for value in relevance), n_shown == len(words))
+    return WordRelevance(tuple(shown), tuple(round(float(value), 3) for value in relevance), is_whole)
 
 
 def _scores_or(default: float, predictor: Predictor, texts: list[bytes], place: int) -> list[float]:

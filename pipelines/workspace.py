@@ -51,9 +51,11 @@ class Workspace:
     def state(self) -> Path:
         """What git and DVC do not keep.
 
-        All of it can be made again, five parts apart: `serving/` (request log, feedback and raw inputs that were not ingested yet),
-        `runs/` (records of decisions, which the cool-down and the policy read), `monitoring/` (what windows were allowed of the false
-        alarms), `labels/` (what was handed out to be labelled) and `quarantine/` (samples that wait to be corrected).
+        All of it can be made again, these parts apart: `serving/` (request log, feedback and raw inputs that were not ingested yet),
+        `runs/` (records of runs), `trigger/` (decisions about retrainings and what people said, which the cool-down, the weekly budget and
+        the refused data are read from), `approvals/` (candidates that wait for a person), `alarms/` (which run has taken up which alarm),
+        `monitoring/` (what windows were allowed of the false alarms), `labels/` (what was handed out to be labelled) and `quarantine/`
+        (samples that wait to be corrected).
         """
         return self.root / ".regraft"
 

@@ -34,17 +34,31 @@ def cause(situation: Situation, found: Cause | None, config: TriggerSection) -> 
     return _condition("cause", names[found], allowed, "" if found else f"nothing calls for it: the window is {window_in_words(situation)}")
 
 
+# Where labels are fed back and those of the drift do not say yet what it costs, the first start waits until they can: with so many times
+# the labels that it takes anyway, the interval of a loss of nothing is below five points.
+_TIMES_UNTIL_KNOWN = 3
+
+
+def labels_that_count(situation: Situation) -> int:
+    """Labels of before a drift teach nothing of it."""
+    return situation.n_new_labels if situation.n_drift_labels is None else min(situation.n_new_labels, situation.n_drift_labels)
+
+
 def labels_needed(situation: Situation, config: TriggerSection) -> int:
-    """`min_new_labels`; where the cost of drift is unknown, twice that for each start in the last 28 days."""
+    """`min_new_labels`; where the cost of drift is unknown, more.
+
+    Twice as many for each start in the last 28 days, and three times as many where labels are fed back.
+    """
     if situation.verdict != "drift" or situation.harm != "unknown":
         return config.min_new_labels
     n_starts = sum(situation.now - start.at < BACK_OFF for start in situation.starts)
-    return int(config.min_new_labels * 2 ** min(n_starts, _MOST_DOUBLINGS))
+    least = config.min_new_labels * (1 if situation.n_drift_labels is None else _TIMES_UNTIL_KNOWN)
+    return int(least * 2 ** min(n_starts, _MOST_DOUBLINGS))
 
 
 def enough_labels(situation: Situation, config: TriggerSection) -> Condition:
     """The same data would only give the same model again."""
-    n_new, n_needed = situation.n_new_labels, labels_needed(situation, config)
+    n_new, n_needed = labels_that_count(situation), labels_needed(situation, config)
     problem = "" if n_new >= n_needed else labels_in_words(situation, config)
     return _condition("new_labels", str(n_new), f"at least {n_needed}", problem)
 
@@ -124,7 +138,9 @@ def window_in_words(situation: Situation) -> str:
 
 def labels_in_words(situation: Situation, config: TriggerSection) -> str:
     """How many there are of how many."""
-    return f"there are {situation.n_new_labels} new labels of the {labels_needed(situation, config)} that make it worth while"
+    of_the_drift = "" if situation.n_drift_labels is None else " of requests since the drift began"
+    n_found, n_needed = labels_that_count(situation), labels_needed(situation, config)
+    return f"there are {n_found} new labels{of_the_drift} of the {n_needed} that make it worth while"
 
 
 def _by(name: str) -> str:

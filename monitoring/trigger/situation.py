@@ -33,6 +33,8 @@ class Situation:
         harm, harm_reason: What a drift costs; None and empty where that is not said.
         data_quality_problem: What is broken about the inputs; None where nothing is.
         n_new_labels: Labelled samples that nothing has learned from.
+        n_drift_labels: Of those, the ones that can be of an ongoing drift: of requests since it began, and those that somebody put into
+            the data himself; None where there is no drift, or nobody feeds labels back.
         n_waiting_for_label: Kept inputs without a label; None where that was not counted.
         n_unlabelled: Raw inputs kept since the last adaptation.
         starts: Retrainings and adaptations that events started, at least those of the last 28 days.
@@ -49,6 +51,7 @@ class Situation:
     harm_reason: str = ""
     data_quality_problem: str | None = None
     n_new_labels: int = 0
+    n_drift_labels: int | None = None
     n_waiting_for_label: int | None = None
     n_unlabelled: int = 0
     starts: tuple[Start, ...] = ()

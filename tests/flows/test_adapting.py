@@ -19,7 +19,8 @@ from PIL import Image
 from flows.adapting import adapted_session, unlabelled_inputs
 from flows.retraining import Result, Retraining
 from flows.session import Session, open_session
-from pipelines.config import AdaptMethod
+from pipelines.config import AdaptMethod, ProjectConfig
+from pipelines.core.errors import ConfigurationError
 from pipelines.core.request_log import log_time
 from pipelines.domain_shift import shift_scanner
 from pipelines.unlabelled import read_unlabelled, snapshot_names
@@ -200,6 +201,22 @@ def _add_rows(table: Path, rows: list[dict[str, str]]) -> None:
 
     old = pd.read_csv(table, dtype=str, keep_default_na=False)
     pd.concat([old, pd.DataFrame(rows)]).fillna("").to_csv(table, index=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"labels_per_sample": "many"}, "by: shot is for one label a sample"),
+        ({"compute": {"processes": 2}}, "by: shot runs in one process"),
+    ],
+)
+def test_a_way_that_does_not_fit_is_refused_before_anything_is_kept(tmp_path: Path, changes: dict[str, Any], problem: str) -> None:
+    config = ProjectConfig.model_validate(project_config("toy").model_dump(mode="json") | changes)
+    session = Session(make_workspace(tmp_path / "workspace"), config)
+    answered(session.workspace.serving, b"an input", 1)
+    with pytest.raises(ConfigurationError, match=rf"{problem}.*nothing was added to the data"):
+        adapted_session(session, "a1")
+    assert snapshot_names(session.workspace.data) == []
 
 
 @pytest.mark.slow

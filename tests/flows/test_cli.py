@@ -67,6 +67,25 @@ def commit(workspace: Path) -> None:
     main_ok(["data", "commit", "-m", "planted", "--workspace", str(workspace)])
 
 
+def test_adapting_by_a_schedule_is_refused(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, error = failure(capsys, ["retrain", "--adapt", "--trigger", "schedule", "--workspace", str(workspace)])
+    assert (code, error["got"]) == (2, "--trigger schedule and --adapt.")
+
+
+def test_reviews_without_the_demo_of_texts_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(["demo", "--reviews", str(tmp_path / "reviews.csv.gz"), "--folder", str(tmp_path / "demo")])
+    assert "--reviews with --task image" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()
+
+
+def test_an_adaptation_that_cannot_run_is_refused_before_it_starts(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["retrain", "--adapt", "--workspace", str(workspace), "--set", "compute.processes=2"]
+    code, error = failure(capsys, arguments)
+    assert code == 2
+    assert "by: shot runs in one process" in str(error["got"])
+
+
 def test_init_makes_a_workspace_that_validates(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     conf = yaml.safe_load((workspace / "conf" / "insects.yaml").read_text(encoding="utf-8"))
     assert conf["labels"] == ["Käfer groß", "ant"]

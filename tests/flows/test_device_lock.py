@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from flows.device_lock import alone_on, limit_name, lock_file
 from pipelines.core.errors import RefusedError
@@ -46,6 +48,23 @@ def test_a_second_training_waits_and_then_says_so(tmp_path: Path) -> None:
         pytest.fail("two at once")
     with alone_on("cpu", 0, tmp_path):
         pass
+
+
+def test_all_waits_together_take_no_longer_than_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of two devices becomes free in the middle of the wait; the second does not."""
+    monkeypatch.setattr("flows.device_lock.device_names", lambda _: ["gpu-1", "gpu-2"])
+    first, second = (FileLock(lock_file(name, tmp_path), thread_local=False) for name in ("gpu-1", "gpu-2"))
+    wait_seconds = 2.0
+    with second:
+        first.acquire()
+        leaves = Timer(wait_seconds / 2, first.release)
+        leaves.start()
+        begun = time.monotonic()
+        with pytest.raises(RefusedError, match=r"gpu-2\.lock"), alone_on("cuda", wait_seconds / 60, tmp_path):
+            pytest.fail("two at once")
+        waited = time.monotonic() - begun
+        leaves.join()
+    assert wait_seconds * 0.9 < waited < wait_seconds * 1.3
 
 
 def test_a_failed_training_gives_the_device_back(tmp_path: Path) -> None:

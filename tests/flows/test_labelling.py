@@ -16,10 +16,20 @@ import pytest
 from PIL import Image
 
 from flows.cli.app import main
+from flows.label_taking import _random_draw
+from flows.labelling import labels_config, next_labels
+from flows.session import Session
+from pipelines.core.errors import ConfigurationError
 from pipelines.core.request_log import read_feedback
+from pipelines.label_queue import RANDOM_PART_FRAC
+from pipelines.label_tasks import LabelTask
 from pipelines.labels_table import read_labels_table
+from pipelines.split import unit_hash
+from pipelines.workspace import Workspace
 from tests.conftest import git
+from tests.flows.conftest import make_workspace, project_config
 from tests.flows.registered import candidate_of, make_workspace_of_digits, register_candidate, session_of
+from tests.pipelines.tiny_texts import text_config
 
 LABELS = ("digit 0", "digit 1", "digit 2")
 N_REQUESTS = 60
@@ -106,6 +116,16 @@ def filled_in(folder: Path, truth: dict[str, str], changes: dict[int, str] | Non
     return folder / "filled in.csv"
 
 
+def test_texts_are_not_handed_out(tmp_path: Path) -> None:
+    for name in ("model.safetensors", "tokenizer.json"):
+        (tmp_path / name).write_bytes(b"")
+    session = Session(Workspace(tmp_path), text_config(tmp_path))
+    for ask in (lambda: next_labels(session, 10), lambda: labels_config(session)):
+        with pytest.raises(ConfigurationError, match=r"tiny-texts, whose task is text.*task: image.*/feedback.*regraft ingest"):
+            ask()
+    assert not session.workspace.state.exists()
+
+
 @pytest.mark.slow
 def test_labels_go_out_and_come_back_as_a_dataset_version(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     out = call(capsys, place, "labels", "next", "--budget", "10")
@@ -154,6 +174,62 @@ def test_what_is_out_is_not_handed_out_again_unless_asked(place: Place, capsys: 
     assert call(capsys, place, "labels", "next")["folder"] is None
 
 
+def drawn_task(request: str, content: str, predicted: str, model: str = "a" * 16) -> LabelTask:
+    about = {"path": "images/x.png", "confidence": 0.6, "picked_by": "random"}
+    return LabelTask.model_validate({"request_id": request * 32, "sha256": content * 64, "predicted": predicted, "model": model, **about})
+
+
+@pytest.mark.parametrize(
+    ("tasks", "known", "expected"),
+    [
+        # One content under two requests, the older of which got the label.
+        ([drawn_task("1", "c", "a"), drawn_task("2", "c", "a")], {"1": "a"}, (1, 1, 0)),
+        ([drawn_task("1", "c", "a"), drawn_task("2", "c", "a")], {"1": "a", "2": "a"}, (1, 1, 0)),
+        ([drawn_task("1", "c", "a"), drawn_task("2", "c", "a")], {}, (0, 0, 1)),
+        # What the model that answered last says of it is judged.
+        ([drawn_task("1", "c", "a"), drawn_task("2", "c", "b", "b" * 16)], {"1": "a"}, (0, 1, 0)),
+        ([drawn_task("1", "c", "a"), drawn_task("2", "d", "b", "b" * 16)], {"1": "a"}, (0, 0, 1)),
+    ],
+)
+def test_the_random_draw_is_counted_by_content(
+    tmp_path: Path, tasks: list[LabelTask], known: dict[str, str], expected: tuple[int, int, int]
+) -> None:
+    session = Session(make_workspace(tmp_path / "workspace"), project_config("toy"))
+    by_request = {task.request_id: task for task in tasks}
+    assert _random_draw(session, by_request, {name * 32: label for name, label in known.items()}) == expected
+
+
+@pytest.mark.slow
+def test_an_input_that_was_handed_out_twice_is_not_open_once_it_has_a_label(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    first = Path(call(capsys, place, "labels", "next", "--budget", "5", "--random-frac", "1")["folder"])
+    log = place.root / ".regraft" / "serving" / "log" / "requests" / "2026-11-21.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    newer = [line | {"request_id": line["request_id"][::-1], "time": line["time"].replace("T09", "T10")} for line in lines]
+    log.write_text("".join(f"{json.dumps(line)}\n" for line in [*lines, *newer]))
+    second = Path(call(capsys, place, "labels", "next", "--budget", "5", "--random-frac", "1", "--again")["folder"])
+    names = [{task["request_id"] for task in json.loads((folder / "handed_out.json").read_text())} for folder in (first, second)]
+    assert names[1] == {name[::-1] for name in names[0]}
+    taken = call(capsys, place, "labels", "take", str(filled_in(first, place.truth)))
+    assert (taken["random_draw"]["labelled"], taken["random_draw"]["open"]) == (5, 0)
+    assert call(capsys, place, "labels", "next", "--budget", "1")["handed_out_before"] == 0
+
+
+@pytest.mark.slow
+def test_what_is_in_the_data_takes_no_place_in_the_draw(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = place.root / ".regraft" / "serving" / "raw"
+    in_order = sorted((unit_hash(file.name, "label-queue"), file) for file in raw.iterdir())
+    random_part = [file for position, file in in_order if position < RANDOM_PART_FRAC]
+    assert len(random_part) >= 9
+    with (place.root / "data" / "labels.csv").open("a") as table:
+        for number, file in enumerate(random_part[:6]):
+            shutil.copyfile(file, place.root / "data" / f"known {number}.png")
+            table.write(f"known {number}.png,digit 0\n")
+    out = call(capsys, place, "labels", "next", "--budget", "3", "--random-frac", "1")
+    assert out["tasks"] == {"random": 3, "uncertain": 0}
+    handed = {task["sha256"] for task in json.loads((Path(out["folder"]) / "handed_out.json").read_text())}
+    assert handed == {file.name for file in random_part[6:9]}
+
+
 @pytest.mark.slow
 def test_what_cannot_be_taken_is_corrected_in_the_quarantine(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path(call(capsys, place, "labels", "next", "--budget", "6")["folder"])
@@ -200,7 +276,7 @@ def test_what_a_person_reads(place: Place, capsys: pytest.CaptureFixture[str]) -
     folder = next(path for path in (place.root / ".regraft" / "labels").iterdir())
     text = read("labels", "take", str(filled_in(folder, place.truth)))
     assert "5 labels taken, 0 known already, 0 not usable" in text
-    assert "drawn at random the model had" in text
+    assert "drawn at random, of inputs that no client has labelled, the model had" in text
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from flows.trigger_rows import TriggerRow, add_row, rows_path
 from monitoring.data_quality import DataQuality, QualityCheck
 from monitoring.trigger.decision import Action
 from monitoring.verdict import VerdictName
+from pipelines.core.errors import RegraftError
 from pipelines.workspace import Workspace
 from tests.conftest import git
 from tests.flows.conftest import SMALL_FLOWS, Stack, make_workspace, project_config, until
@@ -162,7 +163,9 @@ def test_what_is_settled_starts_nothing(project: tuple[Session, Deployments]) ->
     without_automation(made)
     folder = judged(session, "drift", 5)
     now = datetime.now(UTC)
-    record = RunRecord(run="r", project=session.config.project, trigger="person", started=now, finished=now, outcome="promoted", reason="by hand")
+    record = RunRecord(
+        run="r", project=session.config.project, trigger="person", started=now, finished=now, outcome="promoted", reason="by hand"
+    )
     path = save_record(session.workspace, record)
     assert reconcile_alarms(session) == [], "a person has retrained since"
     path.unlink()
@@ -178,12 +181,12 @@ def _same_alarm_elsewhere(session: Session) -> Session:
     return other
 
 
-def begun_run(made: Deployments, state: Any) -> UUID:
+def begun_run(made: Deployments, state: Any, deployment: UUID | None = None, **parameters: str) -> UUID:
     from prefect.client.orchestration import get_client
     from prefect.states import Pending, Running
 
     with get_client(sync_client=True) as client:
-        run = client.create_flow_run_from_deployment(made.retrain_id)
+        run = client.create_flow_run_from_deployment(deployment or made.retrain_id, parameters=parameters)
         for step in (Pending(), Running(), state):
             if step is not None:
                 client.set_flow_run_state(run.id, step, force=True)
@@ -207,7 +210,39 @@ def test_a_crashed_run_is_started_again_under_its_id_and_not_for_ever(project: t
             (finding,) = reconcile_runs(session)
             assert (finding.started is not None) is is_resumed, finding
         assert "left to a person" in finding.done
-        assert start_again(client, client.read_flow_run(run), max_resumes=3)
+        assert start_again(client, client.read_flow_run(run), 3, made.retrain)
+
+
+@pytest.mark.slow
+def test_a_crashed_batch_is_started_again_unless_another_writes_its_file(project: tuple[Session, Deployments]) -> None:
+    """Another batch has other inputs, so it does not do the work of one that crashed."""
+    from prefect.states import Completed, Crashed
+
+    session, made = project
+    batch = made.batch_id
+    crashed = begun_run(made, Crashed(message="killed"), batch, inputs="/in/1", out="/out/1.csv")
+    begun_run(made, Crashed(message="killed"), batch, inputs="/in/2", out="/out/2.csv")
+    begun_run(made, Completed(), batch, inputs="/in/2", out="/out/2.csv")
+    begun_run(made, Completed(), batch, inputs="/in/3", out="/out/3.csv")
+    assert [finding.started for finding in reconcile_runs(session)] == [str(crashed)]
+    assert reconcile_runs(session) == [], "it is due"
+
+
+@pytest.mark.slow
+def test_a_refused_start_names_the_flow(project: tuple[Session, Deployments], monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas import OrchestrationResult
+    from prefect.client.schemas.responses import SetStateStatus, StateRejectDetails
+    from prefect.states import Crashed
+
+    _, made = project
+    run = begun_run(made, Crashed(message="killed"), made.batch_id, inputs="/in/1", out="/out/1.csv")
+    refusal = OrchestrationResult[Any](state=None, status=SetStateStatus.REJECT, details=StateRejectDetails(reason="no"))
+    with get_client(sync_client=True) as client:
+        crashed = client.read_flow_run(run)
+        monkeypatch.setattr(client, "set_flow_run_state", lambda *_, **__: refusal)
+        with pytest.raises(RegraftError, match=r"did not start the run .* again.*prefect deployment run batch/p-"):
+            start_again(client, crashed, 2, made.batch)
 
 
 @pytest.mark.slow

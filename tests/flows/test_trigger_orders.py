@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -50,6 +51,23 @@ def test_a_stop_needs_no_identity(tmp_path: Path) -> None:
     said = stop(session, "at once")
     assert said.stop is not None
     assert read_orders(session) == said
+
+
+def test_a_stop_while_a_snooze_is_written_stays(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stop is said after the snooze has read what holds, and before it writes."""
+    stops = Thread(target=stop, args=(session, "rebuilding", "Ada"))
+
+    def read_slowly(of: Session) -> Orders:
+        found = read_orders(of)
+        stops.start()
+        stops.join(0.5)
+        return found
+
+    monkeypatch.setattr("flows.trigger_orders.read_orders", read_slowly)
+    snooze(session, "1h", "audit", by="Bob")
+    stops.join()
+    assert read_orders(session).stop is not None
+    assert [row.action for row in latest_rows(session).rows] == ["snooze", "stop"]
 
 
 DURATIONS = {

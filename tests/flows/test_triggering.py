@@ -12,13 +12,20 @@ from typing import Any
 import pytest
 
 from flows.exclusive import is_writing, only_writer
+from flows.ingestion import NewLabels
+from flows.pending import PendingApproval, all_pending, config_digest, save_pending
 from flows.records import RunRecord, save_record
 from flows.session import Session
 from flows.trigger_orders import resume, snooze, stop
 from flows.trigger_rows import add_row, attempts, latest_rows
-from flows.triggering import consider_retraining, learn_from_feedback, note_refusal, settings_digest
+from flows.triggering import consider_retraining, learn_from_feedback, look, note_refusal, settings_digest
+from flows.unanswered import _settle
 from monitoring.trigger.decision import TriggerDecision
 from pipelines.config import ProjectConfig, TriggerSection
+from pipelines.core.errors import DataError
+from pipelines.core.request_log import FeedbackRecord, log_time
+from pipelines.gates.decision import Forced, Judgement
+from pipelines.gates.human_approval import not_asked
 from pipelines.workspace import Workspace
 from tests.conftest import git
 from tests.flows.conftest import project_config
@@ -33,8 +40,21 @@ SCHEDULE: dict[str, Any] = {"kind": "schedule"}
 def session(tmp_path: Path, identity: None, monkeypatch: pytest.MonkeyPatch) -> Session:
     """Without a model; labels that are never used up, so that nothing but the policy's own memory holds a start back."""
     git(tmp_path, "init", "-q")
-    monkeypatch.setattr("flows.triggering.count_new_labels", lambda *_: 60)
+    monkeypatch.setattr("flows.triggering.count_new_labels", lambda *_: NewLabels(60, 0))
     return Session(Workspace(tmp_path), project_config("toy"))
+
+
+def test_where_labels_are_fed_back_those_of_before_the_drift_do_not_count(session: Session) -> None:
+    seen = verdict("drift", "unknown")
+    assert seen.harm is not None
+    few = seen.model_copy(update={"harm": seen.harm.model_copy(update={"n_labelled": 20})})
+    trigger = {"kind": "monitor", "evidence": {"verdict": few.model_dump(mode="json")}}
+    assert look(session, trigger).n_drift_labels is None
+    log = session.workspace.serving / "log" / "feedback"
+    log.mkdir(parents=True)
+    (log / "2026-05-01.jsonl").write_text(FeedbackRecord(request_id="0" * 32, label="a", time=log_time()).model_dump_json() + "\n")
+    assert look(session, trigger).n_drift_labels == 20
+    assert consider_retraining(session, trigger).action == "ask_for_labels"
 
 
 def with_trigger(session: Session, **changes: Any) -> Session:
@@ -177,7 +197,7 @@ def test_the_monitor_sees_that_somebody_writes(session: Session) -> None:
 
 
 def test_an_interrupted_adaptation_goes_on_and_the_next_needs_new_inputs(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.triggering.count_new_labels", lambda *_: 0)
+    monkeypatch.setattr("flows.triggering.count_new_labels", lambda *_: NewLabels(0, 0))
     adapting = with_trigger(session, adapt_without_labels=True, min_unlabelled=20, cooldown_minutes=0)
     keep_inputs(adapting, 20, "a")
     assert asked(adapting, run="r1").action == "adapt"
@@ -212,9 +232,76 @@ def keep_inputs(session: Session, n_inputs: int, digit: str) -> None:
         file.writelines(json.dumps(line) + "\n" for line in lines)
 
 
-def test_an_event_without_a_verdict_starts_nothing(session: Session) -> None:
-    assert asked(session, {"kind": "drift"}).action == "none"
-    assert asked(session, {"kind": "drift", "evidence": {}}).action == "none"
+@pytest.mark.parametrize("evidence", [{}, {"evidence": {}}, {"evidence": None}, {"evidence": "moved"}])
+def test_an_event_without_a_verdict_starts_nothing_and_says_that_nothing_was_judged(session: Session, evidence: dict[str, Any]) -> None:
+    decision = asked(session, {"kind": "drift", **evidence})
+    assert decision.action == "none"
+    assert decision.reason == "Nothing calls for it: no window was judged, so no labels were counted."
+    assert latest_rows(session).rows[-1].n_new_labels is None
+
+
+def test_a_verdict_that_is_none_is_named(session: Session) -> None:
+    trigger = {"kind": "drift", "evidence": {"verdict": {"verdict": "drift"}}}
+    with pytest.raises(DataError, match=r"a verdict that cannot be read: reason: Field required.*judge the window again"):
+        asked(session, trigger)
+    assert latest_rows(session).rows == ()
+
+
+def pending(session: Session, run: str, minutes: float, project: str = "toy") -> PendingApproval:
+    """A run that waits for a person for so many minutes more."""
+    waiting = PendingApproval(
+        record=record(session, run, "waiting").model_copy(update={"project": project}),
+        deadline=datetime.now(UTC) + timedelta(minutes=minutes),
+        config=config_digest(session.config),
+        outputs={},
+        champion_tag=None,
+        champion_evaluation=None,
+        judgement=Judgement.of([not_asked(Forced(reason="r", by="Ada"))]),
+    )
+    save_pending(session.workspace, waiting)
+    return waiting
+
+
+@pytest.mark.parametrize(
+    ("minutes", "project", "starts"), [(60, "toy", False), (-1, "toy", True), (60, "other", True)], ids=["waits", "over", "another's"]
+)
+def test_only_an_approval_that_can_still_be_given_is_waited_for(session: Session, minutes: float, project: str, starts: bool) -> None:
+    pending(session, "r0", minutes, project)
+    assert asked(session, digest="d").starts is starts
+
+
+def test_a_refusal_by_silence_is_a_row_and_the_same_data_are_not_tried_again(session: Session) -> None:
+    calm = with_trigger(session, cooldown_minutes=0)
+    settled = _settle(calm, pending(calm, "r0", -1), {"outcome": "refused", "reason": "Nobody answered."})
+    assert all_pending(calm.workspace) == []
+    assert [(row.action, row.run, row.dataset, row.reason) for row in attempts(calm)] == [("refused", "r0", "d", settled.reason)]
+    assert not asked(calm, run="r1", digest="d").starts
+    assert asked(calm, run="r2", digest="other").starts
+
+
+def test_silence_under_another_configuration_says_nothing_about_this_one(session: Session) -> None:
+    """A candidate of `regraft retrain --set ...` is settled by a run without these overrides."""
+    calm = with_trigger(session, cooldown_minutes=0)
+    other = pending(calm, "r0", -1).model_copy(update={"config": "another"})
+    _settle(calm, other, {"outcome": "refused", "reason": "Nobody answered."})
+    assert [row.settings for row in attempts(calm)] == [None]
+    assert asked(calm, run="r1", digest="d").starts
+
+
+def test_runs_of_another_project_are_not_among_the_judged(session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A project with much data must not hide the labels that a smaller one has not learnt from."""
+    from flows.ingestion import count_new_labels
+
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "lineage.json").write_text('{"n_samples": 2}')
+    session.workspace.data.mkdir()
+    (session.workspace.data / "labels.csv").write_text("path,label\n" + "".join(f"{number}.png,a\n" for number in range(7)))
+    monkeypatch.setattr("pipelines.versioning.registry.champion", lambda *_: "a champion")
+    monkeypatch.setattr("flows.ingestion.champion_bundle", lambda *_: tmp_path / "bundle")
+    save_record(session.workspace, record(session, "r0").model_copy(update={"project": "other", "n_samples": 1_000}))
+    assert count_new_labels(session).n == 5
+    save_record(session.workspace, record(session, "r1").model_copy(update={"n_samples": 6}))
+    assert count_new_labels(session).n == 1
 
 
 def test_broken_inputs_in_the_event_start_nothing(session: Session) -> None:

@@ -223,6 +223,20 @@ def test_where_the_cost_is_unknown_each_start_doubles_the_labels_of_the_next(n_s
     assert decided(patient, harm="unknown", starts=forgotten).action == "retrain"
 
 
+@pytest.mark.parametrize(
+    ("n_drift_labels", "harm", "action"),
+    [(49, "costs", "ask_for_labels"), (50, "costs", "retrain"), (149, "unknown", "ask_for_labels"), (150, "unknown", "retrain")],
+)
+def test_labels_of_before_a_drift_teach_nothing_of_it(n_drift_labels: int, harm: HarmName, action: str) -> None:
+    decision = decided(harm=harm, n_new_labels=5_000, n_drift_labels=n_drift_labels)
+    assert decision.action == action
+    if action == "ask_for_labels":
+        assert f"there are {n_drift_labels} new labels of requests since the drift began of the" in decision.reason
+    # A risen error rate is no drift, and labels that were learned from already are not new.
+    assert decided(verdict="degraded", harm=None, n_new_labels=50).action == "retrain"
+    assert decided(harm="costs", n_new_labels=49, n_drift_labels=400).action == "ask_for_labels"
+
+
 def test_why_it_adapts() -> None:
     assert decided(ADAPTING, n_new_labels=3, n_unlabelled=200).reason == (
         "Adapting starts, without labels: the window is drifted and there are 3 new labels of the 50 that make it worth while;"

@@ -18,9 +18,10 @@ from pipelines.baselines import (
     scratch_method,
     write_baselines,
 )
-from pipelines.config import Method, NegativeTransferGate
+from pipelines.config import Method, NegativeTransferGate, Recipe, ScratchMethod
 from pipelines.core.errors import DataError
 from pipelines.dataset import Sample, Split
+from tests.pipelines.tiny_texts import text_config, write_model
 
 METHOD: TypeAdapter[Method] = TypeAdapter(Method)
 
@@ -55,21 +56,35 @@ def test_of_several_commonest_the_first_in_the_alphabet() -> None:
 
 
 def test_scratch_stops_early_and_trains_as_long_as_the_gate_says() -> None:
-    section = scratch_method(gate(), method(kind="probe"))
+    section = scratch_method(gate(), method(kind="probe"), "image")
     assert (section.kind, section.epochs, section.early_stopping_epochs) == ("scratch", 30, 10)
-    assert scratch_method(gate(scratch_epochs=6), method(kind="probe")).early_stopping_epochs == 5
+    assert scratch_method(gate(scratch_epochs=6), method(kind="probe"), "image").early_stopping_epochs == 5
 
 
 @pytest.mark.parametrize("kind", ["lp_ft", "fine_tune", "gradual", "auto"])
 def test_scratch_learns_from_the_same_augmented_pictures(kind: str) -> None:
     recipe = {"augment": {"policy": "none", "flips": "horizontal"}, "class_weights": "balanced"}
     own = method(kind="auto", fine_tune=recipe) if kind == "auto" else method(kind=kind, **recipe)
-    section = scratch_method(gate(), own)
+    section = scratch_method(gate(), own, "image")
     assert (section.augment.policy, section.augment.flips, section.class_weights) == ("none", "horizontal", "balanced")
 
 
+@pytest.mark.parametrize("content", [{"kind": "probe"}, {"kind": "lp_ft", "augment": {"policy": "token_dropout"}}], ids=["probe", "lp_ft"])
+def test_scratch_of_texts_learns_at_the_rates_of_transformers(tmp_path: Path, content: dict[str, object]) -> None:
+    """As a project of texts whose own method is scratch."""
+    own = method(**content)
+    section = scratch_method(gate(), own, "text")
+    expected = text_config(write_model(tmp_path / "model", "bert"), method={"kind": "scratch"}).method
+    assert isinstance(expected, ScratchMethod)
+    rates = ("learning_rate", "layer_decay", "weight_decay")
+    assert [getattr(section, name) for name in rates] == [getattr(expected, name) for name in rates]
+    assert section.learning_rate < 1e-3
+    assert section.augment.policy == ("token_dropout" if isinstance(own, Recipe) else "none")
+    assert section.epochs == 30
+
+
 def test_flips_that_a_probe_would_find_out_are_left_out() -> None:
-    section = scratch_method(gate(), method(kind="lp_ft", augment={"flips": "auto", "magnitude": 0.7}))
+    section = scratch_method(gate(), method(kind="lp_ft", augment={"flips": "auto", "magnitude": 0.7}), "image")
     assert (section.augment.flips, section.augment.magnitude) == ("none", 0.7)
 
 

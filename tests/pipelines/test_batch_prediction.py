@@ -58,8 +58,11 @@ def test_every_input_has_a_row_with_the_predictors_own_answer(predictor: Predict
     assert list(tmp_path.iterdir()) == [summary.out], "nothing is left beside it"
 
 
-def test_a_table_names_its_inputs_in_its_order_and_missing_ones_are_said(predictor: Predictor, images: Path, tmp_path: Path) -> None:
-    table = images / "some.csv"
+@pytest.mark.parametrize("name", ["some.csv", "some.CSV"])
+def test_a_table_names_its_inputs_in_its_order_and_missing_ones_are_said(
+    predictor: Predictor, images: Path, tmp_path: Path, name: str
+) -> None:
+    table = images / name
     paths = ["day 2/02.PNG", "gone.png", "day 0/00.PNG", "day 2/02.PNG", "day 1"]
     pd.DataFrame({"path": paths, "customer": "x"}).to_csv(table, index=False)
     try:

@@ -61,3 +61,55 @@ def test_a_whole_configuration_goes_through_json_and_back() -> None:
 def test_the_section_adaptation_needs_no_kind() -> None:
     config = ProjectConfig.model_validate(CONTENT | {"adaptation": {"by": "dann", "dann": {"max_weight": 0.5}}})
     assert config.adaptation.dann.max_weight == 0.5
+
+
+ADAPT: dict[str, Any] = {"kind": "adapt", "unlabelled": "0" * 16}
+STARTS: dict[str, Any] = {"trigger": {"adapt_without_labels": True}}
+SEVERAL: dict[str, Any] = {"compute": {"processes": 2}}
+MANY: dict[str, Any] = {"labels_per_sample": "many"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (MANY | {"method": ADAPT}, "method: adapt by: shot is for one label a sample"),
+        (MANY | STARTS, "adaptation: adapt by: shot is for one label a sample"),
+        (SEVERAL | {"method": ADAPT}, "method: adapt by: shot runs in one process, not in 2"),
+        (SEVERAL | {"method": ADAPT | {"by": "dann"}}, "method: adapt by: dann runs in one process, not in 2"),
+        (SEVERAL | STARTS, "adaptation: adapt by: shot runs in one process"),
+        (SEVERAL | STARTS | {"adaptation": {"by": "dann"}}, "adaptation: adapt by: dann runs in one process"),
+    ],
+)
+def test_a_way_that_does_not_fit_the_project(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ProjectConfig.model_validate(CONTENT | changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        MANY,
+        SEVERAL,
+        MANY | {"method": ADAPT | {"by": "dann"}},
+        MANY | STARTS | {"adaptation": {"by": "bn"}},
+        SEVERAL | {"method": ADAPT | {"by": "coral"}},
+        SEVERAL | STARTS | {"adaptation": {"by": "bn"}},
+    ],
+)
+def test_a_way_that_fits_or_that_nothing_starts(changes: dict[str, Any]) -> None:
+    ProjectConfig.model_validate(CONTENT | changes)
+
+
+@pytest.mark.parametrize("key", ["adaptation", "method"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"by": "shot", "shot": {"recipe": {"augment": {"policy": "token_dropout"}}}},
+        {"by": "dann", "dann": {"recipe": {"augment": {"policy": "token_dropout"}}}},
+        {"by": "bn", "source": {"kind": "lp_ft", "augment": {"policy": "token_dropout"}}},
+    ],
+    ids=["shot", "dann", "source"],
+)
+def test_changes_of_texts_are_refused_for_images(key: str, part: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"augment\.policy token_dropout does not fit task: image"):
+        ProjectConfig.model_validate(CONTENT | {key: part if key == "adaptation" else ADAPT | part})

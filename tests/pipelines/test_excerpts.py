@@ -77,6 +77,8 @@ def test_a_long_text_is_cut_at_a_blank() -> None:
     assert beginning(text) == ("word " * 56)[:-1] + "…"
     assert beginning("x" * 1_000) == "x" * MOST_CHARACTERS + "…"
     assert beginning("short and whole") == "short and whole"
+    assert beginning("\n" * 5_000 + "late" + " " * 5_000) == "late"
+    assert beginning(" " * 5_000 + text) == beginning(text)
 
 
 @given(st.text(max_size=1_500))

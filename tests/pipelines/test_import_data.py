@@ -100,6 +100,14 @@ def test_two_split_folders_become_three_splits(tmp_path: Path, other: str, notes
     assert 8 <= (table["split"] == "validation").sum() <= 34  # 100 draws with probability 0.2: 20 +- 3.5 standard deviations
 
 
+def test_of_texts_the_validation_split_is_chosen_by_the_text(tmp_path: Path) -> None:
+    for split, n in (("train", 20), ("test", 2)):
+        for label in ("ant", "bee"):
+            write_files(tmp_path / "source" / split / label, {f"{number}.txt": f"{split} {label} {number}".encode() for number in range(n)})
+    summary = import_samples(tmp_path / "source", tmp_path / "data", task="text")
+    assert summary.notes == ("a fifth of the train folder, chosen by a hash of the text, is the validation split",)
+
+
 def test_split_folders_without_train(tmp_path: Path) -> None:
     for split in ("val", "test"):
         class_folders(tmp_path / "source", prefix=f"{split}/")

@@ -252,9 +252,20 @@ def test_two_at_once_lose_nothing(data: Path, raw: Path) -> None:
 
 def test_unknown_samples(data: Path, raw: Path) -> None:
     new = [NewSample(keep(raw, picture(n)), "ant") for n in (0, 100)]
-    assert unknown_samples(data, new, project()) == new[1:]
+    assert unknown_samples(data, new, project(), raw) == new[1:]
+    assert unknown_samples(data, new, project()) == [], "the workspace's own folder of raw inputs holds none of them"
     add_samples(data, new, raw, project())
-    assert unknown_samples(data, new, project()) == []
+    assert unknown_samples(data, new, project(), raw) == []
+
+
+def test_what_no_ingestion_can_add_does_not_wait(data: Path, raw: Path) -> None:
+    """A file that is gone, that is no picture, and that is another one than its name states."""
+    changed = keep(raw, picture(101))
+    (raw / changed).write_bytes(picture(102))
+    new = [NewSample(digest, "ant") for digest in ("f" * 64, keep(raw, b"no image"), changed, keep(raw, picture(100)))]
+    assert unknown_samples(data, new, project(), raw) == new[3:]
+    assert add_samples(data, new, raw, project()).n_added == 1
+    assert unknown_samples(data, new, project(), raw) == []
 
 
 def test_a_folder(data: Path, tmp_path: Path) -> None:

@@ -94,6 +94,14 @@ def test_what_is_handed_out_is_read_again(raw: Path, folder: Path) -> None:
         assert task.confidence == pytest.approx(float(one.waiting.probabilities.max()), abs=1e-4)
 
 
+def test_what_was_handed_out_twice_has_the_place_of_the_last_time(raw: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("first", "second")]
+    for folder, numbers in zip(folders, ([0, 1], [0]), strict=True):
+        folder.mkdir()
+        write_tasks([Pick(waiting(number), "random") for number in numbers], raw, folder, "one")
+    assert list(read_tasks(folders)) == [waiting(number).request_id for number in (1, 0)]
+
+
 def test_of_a_set_the_least_certain_label_is_the_confidence(raw: Path, folder: Path) -> None:
     one = waiting(0)
     one.probabilities[:] = [0.9, 0.4, 0.01]

@@ -69,3 +69,11 @@ def test_parquet_keeps_its_types_and_other_columns(tmp_path: Path, kind: pyarrow
     assert after.schema.types == table.schema.types
     assert after.column("label").cast(pyarrow.string()).to_pylist() == ["1", "7"]
     assert after.drop_columns(["label"]).to_pylist() == [{"path": "a.png", "note": 1.5}, {"path": "./b.png", "note": None}]
+
+
+@pytest.mark.parametrize("kind", [pyarrow.string(), pyarrow.dictionary(pyarrow.int32(), pyarrow.string())])
+def test_parquet_takes_the_set_without_a_member(tmp_path: Path, kind: pyarrow.DataType) -> None:
+    table = pyarrow.table({"path": ["a.png", "b.png"], "label": pyarrow.array(["x|y", "x"]).cast(kind)})
+    pyarrow.parquet.write_table(table, tmp_path / "labels.parquet")
+    after = pyarrow.parquet.read_table(io.BytesIO(edited_table(tmp_path / "labels.parquet", {"a.png": ""})))
+    assert after.column("label").cast(pyarrow.string()).to_pylist() == ["", "x"]

@@ -100,7 +100,8 @@ def test_another_folder_and_a_quarantine_that_is_still_right_stay(tmp_path: Path
 
 
 def test_no_file_from_outside_of_the_source_is_copied(data: Path, folder: Path, tmp_path: Path) -> None:
-    write_files(tmp_path, {"secret.txt": b"token=SECRET", "outer.png": picture(105), "new/a.png": picture(100), "new/wrong.png": b"no image"})
+    write_files(tmp_path, {"secret.txt": b"token=SECRET", "outer.png": picture(105)})
+    write_files(tmp_path / "new", {"a.png": picture(100), "wrong.png": b"no image"})
     (tmp_path / "new" / "link.png").symlink_to(tmp_path / "secret.txt")
     (tmp_path / "new" / "labelled.png").symlink_to(tmp_path / "outer.png")
     (tmp_path / "new" / "inner.png").symlink_to(tmp_path / "new" / "wrong.png")
@@ -159,3 +160,15 @@ def test_feedback_on_texts_is_kept_as_text(folder: Path, tmp_path: Path) -> None
     place = keep_unused(add_samples(tmp_path / "data", new, raw, config).unused, folder)
     assert place is not None
     assert [(row.text, row.label) for row in read_labels_table(place / "labels.csv", holds="texts").rows] == [("sail ⛵", "baking")]
+
+
+def test_no_text_behind_a_link_out_of_the_source_is_copied(folder: Path, tmp_path: Path) -> None:
+    write_files(tmp_path, {"secret.txt": b"token=SECRET", "new/baking/a.txt": b"the bun"})
+    (tmp_path / "new" / "baking" / "b.txt").symlink_to(tmp_path / "secret.txt")
+    (tmp_path / "data").mkdir()
+    write_table(tmp_path / "data" / "labels.csv", [("the anchor", "sailing"), ("the oven", "cooking")])
+    summary = ingest_folder(tmp_path / "new", tmp_path / "data", text_config(write_model(tmp_path / "model")), "lab")
+    assert len(summary.findings) == 2
+    place = keep_unused(summary.unused, folder)
+    assert place is not None
+    assert [row.text for row in read_labels_table(place / "labels.csv", holds="texts").rows] == ["the bun"]

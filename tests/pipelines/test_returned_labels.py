@@ -136,6 +136,26 @@ def test_a_quarantine_is_a_sheet(raw: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "answers", [[answer(9, "")], [answer(0, "", task(0).sha256), answer(0, "", "f" * 64)]], ids=["no such input", "bytes of two"]
+)
+def test_a_refused_empty_set_is_the_empty_set_in_the_quarantine(raw: Path, tmp_path: Path, answers: list[Answer]) -> None:
+    refused = check_returned(answers, TASKS, {}, raw, project_of_sets()).refused
+    (tmp_path / "q.csv").write_bytes(as_sheet(refused, with_reasons=True))
+    (found,) = read_sheet(tmp_path / "q.csv", project_of_sets().labels, "many")
+    assert (found.label, found.problem) == ("", "")
+
+
+@pytest.mark.parametrize(
+    "answers", [[answer(0, "ant"), answer(0, "")], [answer(0, "", problem="was skipped")]], ids=["people disagree", "skipped"]
+)
+def test_a_label_that_nobody_gave_is_none_in_the_quarantine(raw: Path, tmp_path: Path, answers: list[Answer]) -> None:
+    refused = check_returned(answers, TASKS, {}, raw, project_of_sets()).refused
+    (tmp_path / "q.csv").write_bytes(as_sheet(refused, with_reasons=True))
+    (found,) = read_sheet(tmp_path / "q.csv", project_of_sets().labels, "many")
+    assert found.problem == "has no label yet"
+
+
+@pytest.mark.parametrize(
     ("labels", "cell", "expected"), [(("ant",), "-", ("", "")), (("ant", "-"), "-", ("-", "")), (("ant",), "", ("", "has no label yet"))]
 )
 def test_the_empty_set_has_a_sign(tmp_path: Path, labels: tuple[str, ...], cell: str, expected: tuple[str, str]) -> None:

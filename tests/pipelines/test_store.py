@@ -178,6 +178,16 @@ def test_the_code_digest_follows_lazy_imports() -> None:
     assert "flows.retrain" not in reached
 
 
+@pytest.mark.parametrize("library", ["torch", "transformers", "tokenizers", "peft"])
+def test_the_code_digest_changes_with_a_library_that_makes_numbers(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.metadata
+
+    installed = importlib.metadata.version
+    before = code_digest.__wrapped__("pipelines.evaluate")
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.0.0" if name == library else installed(name))
+    assert code_digest.__wrapped__("pipelines.evaluate") != before
+
+
 def test_the_code_digest_changes_with_a_module_far_below(tmp_path: Path) -> None:
     """Editing a helper of a helper changes the fingerprint: what task-source cache keys miss."""
     import shutil

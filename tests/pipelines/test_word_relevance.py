@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.core.errors import DataError
 from pipelines.core.modalities.text import decode_text
+from pipelines.excerpts import MOST_CHARACTERS
 from pipelines.word_relevance import word_relevance
 
 WEIGHTS = {"great": 2.0, "good": 1.0, "dull": -3.0}
@@ -67,3 +68,17 @@ def test_of_a_long_text_the_beginning_is_asked_about_with_all_the_rest_in_place(
 def test_what_is_no_text_is_refused() -> None:
     with pytest.raises(DataError, match="not UTF-8"):
         word_relevance(SumOfWords(), b"\xff", 0)  # type: ignore[arg-type]
+
+
+def test_a_word_is_no_longer_than_the_excerpt() -> None:
+    found = asked("x" * 100_000, 1)
+    assert (found.words, found.relevance, found.is_whole) == (("x" * MOST_CHARACTERS,), (0.0,), False)
+    found = asked("great " + "x" * 100_000 + " dull", 1)
+    assert found.words == ("great", "x" * (MOST_CHARACTERS - len("great ")))
+    assert (found.relevance, found.is_whole) == ((1.0, 0.0), False)
+
+
+@pytest.mark.parametrize("text", ["great …", "a great…", "… great"])
+def test_a_text_that_ends_with_the_sign_for_what_follows_is_whole(text: str) -> None:
+    found = asked(text, 1)
+    assert (found.words, found.is_whole) == (tuple(text.split()), True)

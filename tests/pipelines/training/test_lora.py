@@ -134,6 +134,7 @@ def test_the_record_states_the_share_and_the_memory(material: Any) -> None:
     layers = [module for module in vit().modules() if isinstance(module, nn.Linear)]
     n_head = 4 * (layers[0].in_features + 1)
     assert adapters["n_trained"] == sum(2 * (layer.in_features + layer.out_features) for layer in layers) + n_head
+    assert adapters["n_layers"] == len(layers)
     assert adapters["n_all"] == sum(parameter.numel() for parameter in vit().parameters()) + n_head
     assert adapters["trained_frac"] == adapters["n_trained"] / adapters["n_all"] < 0.2
     assert adapters["training_bytes"] == 12 * adapters["n_trained"]

@@ -205,6 +205,20 @@ def test_too_few_unlabelled_samples(case: Case, tmp_path: Path) -> None:
         case.adapt("bn", unlabelled=name)
 
 
+def test_too_few_unlabelled_samples_are_known_before_the_source_is_trained(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = case.make()
+    data = made.train.data
+    inputs = [RawInput(file, "inverted", "") for file in sorted((tmp_path / "raw").iterdir())[:15]]
+    name = add_snapshot(data, inputs, KnownContent(data, []), 48, tmp_path / "staging").name
+    trained: list[str] = []
+    monkeypatch.setitem(METHODS, "probe", lambda *_: trained.append("source"))
+    with pytest.raises(DataError, match="15 unlabelled samples"):
+        METHODS["adapt"](made, case.method("bn", unlabelled=name))
+    assert trained == []
+
+
 @pytest.mark.parametrize("by", ["dann", "shot"])
 def test_several_processes_are_refused(case: Case, by: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"by: {by} and compute\.processes: 2\. Allowed: one process"):
