@@ -59,7 +59,7 @@ def keep_unused(unused: Sequence[Unused], folder: Path) -> Path | None:
     if not kept:
         return None
     table = _table(kept)
-    name = hashlib.sha256(table).hexdigest()[:12]
+    name = _name_of(table, kept)
     if (folder / _TAKEN / name).is_dir():
         return None
     target = folder / name
@@ -85,6 +85,16 @@ def set_aside(source: Path, folder: Path, left: Path | None) -> None:
     target = folder / _TAKEN / place.name
     shutil.rmtree(target, ignore_errors=True)
     place.rename(target)
+
+
+def _name_of(table: bytes, kept: Sequence[Unused]) -> str:
+    """Of the table and of what the files hold: another picture under the same name is another quarantine."""
+    digest = hashlib.sha256(table)
+    for one in kept:
+        if one.text is None:
+            with one.file.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:12]
 
 
 def _is_kept(one: Unused) -> bool:

@@ -76,6 +76,18 @@ def test_the_same_samples_are_kept_once_and_do_not_come_back(data: Path, folder:
     assert [path.name for path in folder.iterdir()] == ["taken"]
 
 
+def test_other_bytes_of_the_same_name_and_reason_are_another_quarantine(folder: Path, tmp_path: Path) -> None:
+    def refused(content: bytes) -> Path | None:
+        (tmp_path / "img1.png").write_bytes(content)
+        return keep_unused([Unused("img1.png", NewSample("", "ct"), "is no label", tmp_path / "img1.png", tmp_path)], folder)
+
+    first, second = refused(b"week 1"), refused(b"week 2")
+    assert first is not None
+    assert second is not None
+    assert first != second
+    assert [(place / "files" / "000000.png").read_bytes() for place in (first, second)] == [b"week 1", b"week 2"]
+
+
 def test_feedback_that_cannot_be_used_is_kept(data: Path, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     new = [NewSample(keep(tmp_path / "raw", picture(0)), "bee"), NewSample("f" * 64, "ant")]
