@@ -93,8 +93,11 @@ def ended(run: UUID, seconds: float) -> str:
 def kill_9(workspace: Workspace, pid: int) -> None:
     """The worker first: it would say itself that its run's process was killed."""
     worker = psutil.Process(pid)
-    for process in [worker, *worker.children(recursive=True)]:
+    killed = [worker, *worker.children(recursive=True)]
+    for process in killed:
         process.kill()
+    _, alive = psutil.wait_procs(killed, timeout=30)  # a killed process is there until its parent has taken note
+    assert not alive
     assert not stop_worker(workspace, POOL)
 
 
