@@ -137,7 +137,9 @@ def test_changes_of_real_digits_raise_none() -> None:
     limits = QualityLimits.of(real_digits.as_reference(digits.own.rows(np.arange(1_000))))
     for name, pool in changed_pools(digits).items():
         window = real_digits.as_window(pool.rows(np.arange(200)))
-        assert judge_data_quality(window, limits).reason == "", name
+        reason = judge_data_quality(window, limits).reason
+        # Strokes of one pixel are gone then, and with them one digit in five.
+        assert ("show next to nothing" in reason) if name == "thinner" else reason == "", name
 
 
 def test_few_requests_are_not_judged(digits: DigitsTraffic) -> None:
