@@ -5,35 +5,26 @@ A test compares them.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 
 from benchmarks.gate_power import markdown_table
 from benchmarks.machine import RESULTS
+from benchmarks.tables import Row, read, rendered
 
 GUIDE = RESULTS.parents[1] / "docs" / "guides" / "adaptation.md"
-START, END = "<!-- table adaptation: made by python -m benchmarks.domain_adaptation -->", "<!-- end of table adaptation -->"
-
-Row = dict[str, str]
 
 
 def render(text: str) -> str:
     """The guide's text with the table made anew."""
-    before, rest = text.split(START)
-    return f"{before}{START}\n{table()}\n{END}{rest.split(END)[1]}"
-
-
-def read_summary() -> list[Row]:
-    with (RESULTS / "domain_adaptation_summary.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return rendered(text, {"domain_adaptation": table})
 
 
 def table() -> str:
     """A row for each pair and method: the target's accuracy, the gain, the source's accuracy, and what papers report of the same pair."""
     papers = json.loads((RESULTS / "domain_adaptation_summary.json").read_bytes())["papers"]
     header = ("from -> to", "method", "target: mean (min to max)", "gain", "seeds with a gain", "source", "seconds", "in papers")
-    return markdown_table(header, [_cells(row, papers) for row in read_summary()])
+    return markdown_table(header, [_cells(row, papers) for row in read("domain_adaptation_summary")])
 
 
 def _cells(row: Row, papers: list[Mapping[str, object]]) -> list[str]:

@@ -5,29 +5,18 @@ Each block between `<!-- NAME -->` and `<!-- /NAME -->` is made by the function 
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable
 
 from benchmarks.machine import RESULTS
+from benchmarks.tables import Row, read, rendered
 from benchmarks.trigger_tables import false_alarms_in_words, year_table
 
 GUIDE = RESULTS.parents[1] / "docs" / "guides" / "monitoring.md"
 
-Row = dict[str, str]
-
 
 def render(text: str) -> str:
     """The guide's text with every block made anew."""
-    for name, block in BLOCKS.items():
-        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-        before, rest = text.split(start)
-        text = f"{before}{start}\n{block()}\n{end}{rest.split(end)[1]}"
-    return text
-
-
-def read(name: str) -> list[Row]:
-    with (RESULTS / f"{name}.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return rendered(text, BLOCKS)
 
 
 def null_table() -> str:

@@ -5,10 +5,10 @@ python -m benchmarks.label_queue_table
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 
 from benchmarks.machine import RESULTS
+from benchmarks.tables import Row, read, rendered
 
 GUIDE = RESULTS.parents[1] / "docs" / "guides" / "labels.md"
 _PICKS = {
@@ -19,21 +19,11 @@ _PICKS = {
     "k_center": "k-center",
 }
 _TRAFFIC = {"usps": "USPS", "mixed": "1 of 5 USPS", "bursts": "USPS in bursts"}
-Row = dict[str, str]
 
 
 def render(text: str) -> str:
     """The guide's text with every block made anew."""
-    for name, block in BLOCKS.items():
-        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-        before, rest = text.split(start)
-        text = f"{before}{start}\n{block()}\n{end}{rest.split(end)[1]}"
-    return text
-
-
-def read(name: str) -> list[Row]:
-    with (RESULTS / f"{name}.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return rendered(text, BLOCKS)
 
 
 def accuracy_table() -> str:

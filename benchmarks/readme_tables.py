@@ -5,7 +5,6 @@ Each block of the README between `<!-- NAME -->` and `<!-- /NAME -->` is made by
 
 from __future__ import annotations
 
-import csv
 import json
 import statistics
 from collections import defaultdict
@@ -13,25 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.machine import RESULTS
+from benchmarks.tables import read, rendered
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 
 
 def render(text: str) -> str:
     """The README's text with every block made anew."""
-    for name, block in BLOCKS.items():
-        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-        if start not in text or end not in text:
-            raise SystemExit(f"README.md has no block {start} ... {end}")
-        before, _, rest = text.partition(start)
-        _, _, after = rest.partition(end)
-        text = f"{before}{start}\n{block()}\n{end}{after}"
-    return text
-
-
-def _rows(name: str) -> list[dict[str, str]]:
-    with (RESULTS / f"{name}.csv").open(newline="") as file:
-        return list(csv.DictReader(line for line in file if not line.startswith("#")))
+    return rendered(text, BLOCKS)
 
 
 def _machine(name: str) -> str:
@@ -47,7 +35,7 @@ def demo_output() -> str:
 def backbone_transfer() -> str:
     """Median accuracy of each method at each number of labels, with minimum and maximum over the seeds."""
     cells: dict[tuple[str, int], list[float]] = defaultdict(list)
-    for row in _rows("backbone_transfer"):
+    for row in read("backbone_transfer"):
         cells[row["method"], int(row["labels_per_class"])].append(float(row["accuracy"]))
     counts = sorted({count for _, count in cells})
     methods = list(dict.fromkeys(method for method, _ in cells))
@@ -65,14 +53,14 @@ def _cell(values: list[float]) -> str:
 def transfer() -> str:
     """Method `auto` beside its peers, a row for each dataset and number of labels."""
     medians: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    for row in _rows("transfer"):
+    for row in read("transfer"):
         medians[row["dataset"], row["labels_per_class"], row["contender"]].append(float(row["accuracy"]))
     names = ("auto", "fastai", "timm", "sklearn")
     lines = [
         "| images | labels a class | `auto` | fastai `fine_tune` | timm loop | scikit-learn probe | `auto` minus the better peer | time |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for row in sorted((row for row in _rows("transfer_summary") if row["method"] == "auto"), key=_cell_order):
+    for row in sorted((row for row in read("transfer_summary") if row["method"] == "auto"), key=_cell_order):
         cells = [f"{100 * statistics.median(medians[row['dataset'], row['labels_per_class'], name]):.1f}" for name in names]
         low, high = (100 * float(row[f"difference_{end}"]) for end in ("low", "high"))
         difference = f"{100 * float(row['difference_mean']):+.1f} ({low:+.1f} to {high:+.1f})"
@@ -92,16 +80,16 @@ def _cell_order(row: dict[str, str]) -> tuple[str, int]:
 def repeating() -> str:
     """What a retraining with a few new samples costs, and reading files."""
     lines = ["| what | measured | aim |", "|---|---|---|"]
-    for row in _rows("retrain_cost"):
+    for row in read("retrain_cost"):
         share = f"{100 * float(row['share']):.0f} % ({100 * float(row['share_min']):.0f} to {100 * float(row['share_max']):.0f})"
         seconds = f"{float(row['first_seconds']):.1f} s, then {float(row['second_seconds']):.1f} s"
         what = f"`{row['method']}` again after 1 % new samples, {row['side_px']} px, share of the first training"
         lines.append(f"| {what}: {seconds} | {share} | 10 % |")
-    for row in _rows("features_per_second"):
+    for row in read("features_per_second"):
         if row["unit"] == "share_of_bare":
             share = f"{100 * float(row['median']):.0f} % ({100 * float(row['min']):.0f} to {100 * float(row['max']):.0f})"
             lines.append(f"| features from files, {row['network']}, {row['photos']}, share of the bare forward pass | {share} | 95 % |")
-    mean = next(row for row in _rows("backbone_ranking_tau") if row["dataset"] == "mean")
+    mean = next(row for row in read("backbone_ranking_tau") if row["dataset"] == "mean")
     for name, title in (("log_me", "LogME"), ("h_score", "H-score"), ("combined", "both"), ("probe_accuracy", "a probe")):
         lines.append(f"| weighted Kendall tau of {title} with fine-tuned accuracy, five backbones | {float(mean[f'tau_{name}']):.2f} | |")
     return "\n".join(lines) + f"\n\nMedians (minimum to maximum); the Kendall taus are means over the draws. {_machine('retrain_cost')}."
@@ -109,8 +97,8 @@ def repeating() -> str:
 
 def costs() -> str:
     """What the commands and the demo cost."""
-    seconds = {row["what"]: row for row in _rows("overhead")}
-    demo = {row["what"]: float(row["median"]) for row in _rows("demo_cost")}
+    seconds = {row["what"]: row for row in read("overhead")}
+    demo = {row["what"]: float(row["median"]) for row in read("demo_cost")}
     unchanged = float(seconds["unchanged"]["median"]) - float(seconds["empty_flow"]["median"])
     prefect = float(seconds["flow"]["median"]) - float(seconds["plain"]["median"])
     lines = [

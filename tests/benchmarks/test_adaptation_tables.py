@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
-from benchmarks.adaptation_tables import GUIDE, read_summary, render
+from benchmarks.adaptation_tables import GUIDE, render
 from benchmarks.machine import RESULTS
+from benchmarks.tables import read
 
 
 def test_the_table_is_the_file() -> None:
@@ -14,7 +15,7 @@ def test_the_table_is_the_file() -> None:
 
 
 def test_all_seeds_of_all_pairs_and_methods_are_there() -> None:
-    rows = read_summary()
+    rows = read("domain_adaptation_summary")
     settings = json.loads((RESULTS / "domain_adaptation.json").read_bytes())["settings"]
     assert len(settings["seeds"]) >= 4
     assert {row["n_seeds"] for row in rows} == {str(len(settings["seeds"]))}
@@ -24,7 +25,7 @@ def test_all_seeds_of_all_pairs_and_methods_are_there() -> None:
 
 
 def test_what_the_text_says() -> None:
-    rows = {(row["pair"], row["method"]): row for row in read_summary()}
+    rows = {(row["pair"], row["method"]): row for row in read("domain_adaptation_summary")}
     near = ("mnist -> usps", "usps -> mnist", "digits -> mnist")
     assert all(rows[pair, "shot"]["n_seeds_better"] == rows[pair, "shot"]["n_seeds"] for pair in (*near, "mnist -> scanner"))
     assert all(float(rows[pair, "coral"]["gain_mean"]) < 0 for pair in near)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks.label_queue_table import GUIDE, read, render
+from benchmarks.label_queue_table import GUIDE, render
+from benchmarks.tables import read
 
 
 def gains() -> dict[tuple[str, str, int], tuple[float, float, float]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from benchmarks.drift_tables import GUIDE, read, render
+from benchmarks.drift_tables import GUIDE, render
+from benchmarks.tables import read
 from monitoring.alarm_budget import INPUT_SHARE, SMALLEST_LEVEL, YEAR, allowance
 from monitoring.data_quality import FALSE_ALARM_LEVEL, MIN_REQUESTS, TOLERATED_FRAC
 from monitoring.power import n_requests_needed
