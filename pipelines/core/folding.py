@@ -1,29 +1,36 @@
 """Batch norms folded into the convolutions before them: the same function with fewer steps, for a network that only answers.
 
 On a processor the norms of a MobileNet take up to half of its time; benchmarks/results/features_per_second.csv has what is gained.
+
+The forward pass is watched by a `TorchFunctionMode` and by hooks of a copy, which other threads do not see. `torch.fx` would not do: while
+it traces, it replaces `nn.Module.__call__` for the whole process, so requests that the model of before answers meanwhile fail.
 """
 
 from __future__ import annotations
 
 import copy
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from torch import fx, nn
+import torch
+from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.overrides import TorchFunctionMode
 
-# What tracing raises for a forward pass that depends on its input, or does with a tensor what a placeholder cannot do.
-_TRACING_ERRORS = (fx.proxy.TraceError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError, KeyError, IndexError)
+# What a forward pass raises on tensors without values: it depends on them, or makes tensors of its own that have some.
+_WATCHING_ERRORS = (RuntimeError, TypeError, ValueError, AttributeError)
 
 
-def fold_batch_norms(network: nn.Module) -> nn.Module:
+def fold_batch_norms(network: nn.Module, input_shape: Sequence[int]) -> nn.Module:
     """A network that gives the same up to rounding, in evaluation mode; the given one stays as it was.
 
-    A norm is folded where the recorded forward pass shows that it takes the output of one convolution and nobody else does, and that both
-    are used once. What cannot be recorded (its forward pass depends on its input) is left as it is, and so are networks without such norms.
+    A norm is folded where the forward pass shows that it takes the output of one convolution and nobody else does, and that both are used
+    once. A network whose forward pass depends on its input is left as it is, and so are networks without such norms.
 
     Args:
         network: Of any mode and device; its weights are as they will stay.
+        input_shape: Of one input: channels, height, width.
 
     Returns:
         A copy, or the network itself where there was nothing to fold.
@@ -31,7 +38,7 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
     if not any(_is_batch_norm(module) for module in network.modules()):
         return network
     folded = copy.deepcopy(network).eval().requires_grad_(False)
-    pairs = _pairs(folded)
+    pairs = _pairs(folded, input_shape)
     for convolution, norm in pairs:
         before: Any = folded.get_submodule(convolution)
         after: Any = folded.get_submodule(norm)
@@ -40,31 +47,83 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
     return folded if pairs else network
 
 
-class _Tracer(fx.Tracer):
-    """Looks no deeper than convolutions and norms: timm's own kinds of them compute with sizes, which a placeholder does not have."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
-
-
-def _pairs(network: nn.Module) -> list[tuple[str, str]]:
+def _pairs(network: nn.Module, input_shape: Sequence[int]) -> list[tuple[str, str]]:
     """Names of convolutions and of the norms that they feed, and feed alone."""
+    # On the meta device tensors have shapes and no values: nothing is computed, and a look at a value is an error.
+    hollow = copy.deepcopy(network).to("meta")
+    watch = _ForwardWatch(hollow)
     try:
-        graph = _Tracer().trace(network)
-    except _TRACING_ERRORS:
+        with torch.inference_mode(), watch:
+            watch.count(hollow(torch.empty((1, *input_shape), device="meta")))
+    except _WATCHING_ERRORS:
         return []
-    calls = [node for node in graph.nodes if node.op == "call_module"]
-    n_uses = Counter(id(network.get_submodule(str(node.target))) for node in calls)
-    pairs = []
-    for node in calls:
-        before = node.args[0] if len(node.args) == 1 and not node.kwargs else None
-        if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) != 1:
-            continue
-        convolution, norm = network.get_submodule(str(before.target)), network.get_submodule(str(node.target))
-        used_once = n_uses[id(convolution)] == n_uses[id(norm)] == 1
-        if used_once and _is_convolution(convolution) and _is_batch_norm(norm):
-            pairs.append((str(before.target), str(node.target)))
-    return pairs
+    return watch.pairs()
+
+
+class _ForwardWatch(TorchFunctionMode):
+    """Counts in one forward pass who takes a convolution's output, and how often weights are used. Sees its own thread alone."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self._modules = dict(network.named_modules())
+        self._kept: list[torch.Tensor] = []  # so that no later tensor has the id of an earlier one
+        self._n_uses: Counter[int] = Counter()
+        self._outputs: dict[int, str] = {}
+        self._fed_by: dict[str, list[int]] = {}
+        for name, module in self._modules.items():
+            if _is_convolution(module):
+                module.register_forward_hook(self._note_output(name))
+            elif _is_batch_norm(module):
+                module.register_forward_pre_hook(self._note_input(name))
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Called by torch in place of each of its functions."""
+        result = func(*args, **(kwargs or {}))
+        # What only asks for a shape or a type takes nothing; what gives nothing back has changed its tensor.
+        if result is None or _tensors(result):
+            self.count([args, kwargs or {}])
+        return result
+
+    def count(self, used: Any) -> None:
+        """Notes that each tensor in a nest is used once more."""
+        tensors = _tensors(used)
+        self._kept += tensors
+        self._n_uses.update(map(id, tensors))
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Of the pass that was watched."""
+        found = []
+        for norm, inputs in self._fed_by.items():
+            convolution = self._outputs.get(inputs[0])
+            if convolution is not None and len(inputs) == 1 and self._n_uses[inputs[0]] == 1 and self._are_used_once(convolution, norm):
+                found.append((convolution, norm))
+        return found
+
+    def _are_used_once(self, *names: str) -> bool:
+        return all(self._n_uses[id(tensor)] <= 1 for name in names for tensor in self._modules[name].parameters())
+
+    def _note_output(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def note(_: nn.Module, __: Any, output: torch.Tensor) -> None:
+            self._kept.append(output)
+            self._outputs[id(output)] = name
+
+        return note
+
+    def _note_input(self, name: str) -> Callable[[nn.Module, Any], None]:
+        def note(_: nn.Module, args: Any) -> None:
+            self._fed_by.setdefault(name, []).append(id(args[0]) if args else 0)
+
+        return note
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    """All of a nest of lists and dicts."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [tensor for entry in inner for tensor in _tensors(entry)]
 
 
 def _is_convolution(module: nn.Module) -> bool:

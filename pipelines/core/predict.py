@@ -152,7 +152,7 @@ def _build_networks(manifest: BundleManifest, tensors: dict[str, torch.Tensor]) 
                 next_step="package the model again with `regraft retrain`.",
             ) from error
         module.eval().requires_grad_(False)
-    return fold_batch_norms(backbone), head
+    return fold_batch_norms(backbone, manifest.preprocess.input_shape), head
 
 
 def read_goldens(path: Path) -> list[tuple[Golden, bytes]]:

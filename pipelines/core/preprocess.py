@@ -72,6 +72,11 @@ class ImagePreprocess(BaseModel):
         """1 for grey images, 3 for colour."""
         return 1 if self.color == "L" else 3
 
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Of one network input: [c, h, w]."""
+        return self.n_channels, self.height_px, self.width_px
+
     @model_validator(mode="after")
     def _one_value_per_channel(self) -> ImagePreprocess:
         if not len(self.mean) == len(self.std) == self.n_channels:

@@ -58,6 +58,11 @@ class TextPreprocess(BaseModel):
     max_tokens: Annotated[int, Field(ge=4, le=BUCKET_TOKENS[-1])]
     max_characters: Annotated[int, Field(ge=1)] = 1_000_000
 
+    @property
+    def input_shape(self) -> tuple[int]:
+        """Of one network input of the greatest length: [t] token ids."""
+        return (self.max_tokens,)
+
 
 @dataclass(frozen=True)
 class TokenizedText:
