@@ -14,7 +14,7 @@ pytestmark = [
     pytest.mark.timeout(1_800),
     pytest.mark.shared("that film reviews become a promoted model with the packaged backbone"),
 ]
-_N_TEXTS = 900
+_N_TEXTS = 2_000
 
 
 def test_a_table_of_reviews_becomes_a_promoted_bundle(tmp_path: Path, shared_dir: Path) -> None:
