@@ -25,12 +25,12 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.machine import spread, write_results
-from pipelines.backbones import SelectedBackbone
 from pipelines.config import ProjectConfig
 from pipelines.core.backbones import BackboneSpec, build_backbone
 from pipelines.core.preprocess import ImagePreprocess
 from pipelines.dataset import Sample
 from pipelines.progress import silent
+from pipelines.selected_backbone import SelectedBackbone
 from pipelines.training.embedding import batch_size
 from pipelines.training.features import cached_features
 from pipelines.training.inputs import SampleInputs

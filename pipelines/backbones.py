@@ -10,104 +10,30 @@ names.
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, PrivateAttr, ValidationError
+from pydantic import JsonValue, ValidationError
 
 from pipelines.backbone_cards import load_shipped, shipped_cards
 from pipelines.backbone_features import feature_width, refuse_no_text_model
 from pipelines.backbone_weights import adapted_state, load_strictly, read_state
 from pipelines.config import Backbone, BestOfBackbones, ShippedBackbone, SingleBackbone, TimmBackbone, TransformersBackbone
-from pipelines.core.backbones import AnyBackboneSpec, BackboneSpec, architecture_names, build_backbone
-from pipelines.core.bundle import canonical_json, file_sha256
+from pipelines.core.backbones import BackboneSpec, architecture_names, build_backbone
 from pipelines.core.errors import ConfigurationError, IntegrityError
-from pipelines.core.modalities.adapters import Preprocess, modality_of
-from pipelines.core.modalities.modality import Modality
-from pipelines.core.modalities.text import TOKENIZER_FILE, TextPreprocess
 from pipelines.core.preprocess import ImagePreprocess
 from pipelines.core.text_backbone import TransformersSpec
+from pipelines.selected_backbone import SelectedBackbone
 from pipelines.training.regularisation import build_with_drop_path
 from pipelines.transformer_files import described, load_transformer, located, verify
+from pipelines.weights_source import WeightsDescription, located_weights, verified_sha256
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 SHIPPED_FOLDER = Path(__file__).resolve().parent.parent / "backbones"
-
-
-class SelectedBackbone(BaseModel):
-    """A backbone that is ready to be loaded: what `backbone.json` holds.
-
-    Attributes:
-        candidate: Its place among the candidates of a `best_of` entry; 0 where the conf file names one backbone.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    spec: AnyBackboneSpec
-    preprocess: Preprocess
-    candidate: Annotated[int, Field(ge=0)] = 0
-    _folder: Path | None = PrivateAttr(None)
-
-    @property
-    def folder(self) -> Path | None:
-        """Where the files lie that `preprocess` refers to; nothing where it refers to none. No part of what the backbone is."""
-        return self._folder
-
-    @property
-    def modality(self) -> Modality:
-        """Bytes to inputs of this backbone."""
-        return modality_of(self.preprocess, self._folder)
-
-    @property
-    def image_preprocess(self) -> ImagePreprocess:
-        """The preprocessing, for what only images have; the conf file is refused before it comes to another.
-
-        Raises:
-            ConfigurationError: It is of another kind of input.
-        """
-        if isinstance(self.preprocess, ImagePreprocess):
-            return self.preprocess
-        raise ConfigurationError(
-            got=f"{self.spec.name}, a backbone whose inputs are of kind {self.preprocess.kind}.",
-            allowed="a backbone of images.",
-            next_step="take another method or backbone in the conf file.",
-        )
-
-    def beside(self, folder: Path) -> SelectedBackbone:
-        """The same with its files in `folder`, under their names in a bundle."""
-        placed = self.model_copy()
-        placed._folder = folder
-        return placed
-
-
-def _one_or_three(values: tuple[float, ...]) -> tuple[float, ...]:
-    if len(values) not in (1, 3):
-        raise ValueError(f"{len(values)} values where one for each colour, or one for all, is needed")
-    return values
-
-
-OnePerColour = Annotated[tuple[float, ...], AfterValidator(_one_or_three)]
-
-
-class WeightsDescription(BaseModel):
-    """What the JSON file beside a weights file, or the Hub's `config.json`, says of them; other keys are the author's own."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    mean: OnePerColour | None = None
-    std: OnePerColour | None = None
-    input_size: tuple[int, int, int] | None = None
-    crop_pct: Annotated[float, Field(gt=0, le=1)] | None = None
-    interpolation: str | None = None
-    pad_type: str | None = None
-    sha256: str | None = None
-    licence: str | None = None
 
 
 def source_description(config: SingleBackbone) -> dict[str, JsonValue]:
@@ -128,9 +54,9 @@ def source_description(config: SingleBackbone) -> dict[str, JsonValue]:
     if isinstance(config, TransformersBackbone):
         _, text_spec, text_preprocess = described(config)
         return {"spec": text_spec.model_dump(mode="json"), "preprocess": text_preprocess.model_dump(mode="json")}
-    weights, description = _located(config)
+    weights, description = located_weights(config)
     # The name is the origin that the bundle states.
-    return {**description.model_dump(mode="json"), "sha256": _verified_sha256(weights, description), "file": weights.name}
+    return {**description.model_dump(mode="json"), "sha256": verified_sha256(weights, description), "file": weights.name}
 
 
 def select_backbone(config: SingleBackbone) -> SelectedBackbone:
@@ -146,13 +72,13 @@ def select_backbone(config: SingleBackbone) -> SelectedBackbone:
         return SelectedBackbone(spec=card.spec, preprocess=card.preprocess)
     if isinstance(config, TransformersBackbone):
         return _select_transformer(config)
-    weights, description = _located(config)
+    weights, description = located_weights(config)
     spec = BackboneSpec(
         name=config.name,
         in_channels=config.in_channels,
         model_args=({"pad_type": description.pad_type} if description.pad_type else {}) | config.model_args,
         origin=f"{config.hub}@{config.revision}" if config.hub else weights.name,
-        weights_sha256=_verified_sha256(weights, description),
+        weights_sha256=verified_sha256(weights, description),
         licence=description.licence or "unknown",
     )
     network = build_backbone(spec)  # an unknown name first: timm's description of it is asked for next
@@ -222,72 +148,10 @@ def _load_transformer(config: SingleBackbone, selected: SelectedBackbone) -> nn.
 
 
 def _timm_state(config: TimmBackbone, spec: BackboneSpec, network: nn.Module) -> dict[str, torch.Tensor]:
-    weights, description = _located(config)
+    weights, description = located_weights(config)
     # The Hub's files state no sha256 of their own: what was selected is what must be loaded.
-    _verified_sha256(weights, description.model_copy(update={"sha256": spec.weights_sha256}))
+    verified_sha256(weights, description.model_copy(update={"sha256": spec.weights_sha256}))
     return adapted_state(read_state(weights), network, spec)
-
-
-def _located(config: TimmBackbone) -> tuple[Path, WeightsDescription]:
-    if config.hub is not None:
-        return _from_hub(config)
-    weights = Path(str(config.weights)).expanduser()
-    if not weights.is_file() or weights.suffix != ".safetensors":
-        raise ConfigurationError(
-            got=f"backbone.weights {weights}, which is {'no safetensors file' if weights.exists() else 'not there'}.",
-            allowed="a file that ends in .safetensors (never a pickle: loading one runs the code in it).",
-            next_step="correct the path; convert other formats with safetensors.torch.save_file.",
-        )
-    sidecar = weights.with_suffix(".json")
-    description = _read_description(sidecar, sidecar.read_bytes()) if sidecar.is_file() else WeightsDescription()
-    return weights, description.model_copy(update={"sha256": config.sha256}) if config.sha256 else description
-
-
-def _from_hub(config: TimmBackbone) -> tuple[Path, WeightsDescription]:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        weights = Path(hf_hub_download(str(config.hub), "model.safetensors", revision=config.revision))
-        described = Path(hf_hub_download(str(config.hub), "config.json", revision=config.revision))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ConfigurationError(
-            got=f"backbone.hub {config.hub}@{config.revision}, which could not be fetched: {type(error).__name__}.",
-            allowed="a repository with model.safetensors and config.json that this machine can reach or has in its cache.",
-            next_step="check the name and the network, or fetch the file elsewhere and give it as backbone.weights.",
-        ) from error
-    content = json.loads(described.read_bytes()).get("pretrained_cfg", {})
-    description = _read_description(described, json.dumps(content).encode())
-    # A commit id names its content, so the hash of what came is the hash it must keep unless the conf file states one.
-    return weights, description.model_copy(update={"sha256": config.sha256 or file_sha256(weights), "licence": content.get("license")})
-
-
-def _read_description(path: Path, content: bytes) -> WeightsDescription:
-    try:
-        return WeightsDescription.model_validate_json(content)
-    except ValidationError as error:
-        raise ConfigurationError(
-            got=f"{path.name}, the description beside the weights, which cannot be read: {error.errors()[0]['msg']}.",
-            allowed="JSON with mean, std, input_size, crop_pct, pad_type, sha256, licence.",
-            next_step="correct that file, or remove it and give preprocess and sha256 in the conf file.",
-        ) from error
-
-
-def _verified_sha256(weights: Path, description: WeightsDescription) -> str:
-    actual = file_sha256(weights)
-    if description.sha256 is None:
-        raise ConfigurationError(
-            got=f"backbone.weights {weights.name} without a sha256 that it must have.",
-            allowed="weights whose sha256 is stated in the conf file or in a JSON file of the same stem beside them.",
-            next_step=f"if you trust this very file, add `sha256: {actual}` to backbone in the conf file.",
-        )
-    if actual != description.sha256:
-        raise IntegrityError(
-            got=f"{weights.name} with sha256 {actual}.",
-            allowed=f"the stated sha256 {description.sha256}.",
-            next_step="fetch the file again; if it was replaced on purpose, state its new sha256.",
-        )
-    return actual
 
 
 def _preprocess(config: TimmBackbone, description: WeightsDescription) -> ImagePreprocess:
@@ -331,24 +195,6 @@ def _as_preprocess(resolved: dict[str, Any], grey: bool) -> ImagePreprocess:
         std=(sum(std) / len(std),) if grey else std,
         jpeg_draft=True,
     )
-
-
-def write_selected(selected: SelectedBackbone, path: Path) -> None:
-    """Writes `backbone.json`, and beside it what its preprocessing refers to."""
-    path.write_bytes(canonical_json(selected.model_dump(mode="json")))
-    copy_preprocess_files(selected, path.parent)
-
-
-def copy_preprocess_files(selected: SelectedBackbone, folder: Path) -> None:
-    """Puts the files that the preprocessing refers to into a folder: the tokeniser of a text backbone."""
-    if selected.folder is not None:
-        shutil.copyfile(selected.folder / TOKENIZER_FILE, folder / TOKENIZER_FILE)
-
-
-def read_selected(path: Path) -> SelectedBackbone:
-    """Reads `backbone.json`."""
-    selected = SelectedBackbone.model_validate_json(path.read_bytes())
-    return selected.beside(path.parent) if isinstance(selected.preprocess, TextPreprocess) else selected
 
 
 def list_backbones(pattern: str) -> dict[str, list[str]]:

@@ -31,7 +31,7 @@ def audit(stages: Stages, split: StageOutput, selected: StageOutput, found: Stag
 
     def make(out: Path) -> None:
         from pipelines.audit.stage import audit
-        from pipelines.backbones import read_selected
+        from pipelines.selected_backbone import read_selected
 
         choice = read_selected(selected.path / "backbone.json")
         workspace = stages.workspace

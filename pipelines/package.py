@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from pipelines.backbones import SelectedBackbone, copy_preprocess_files, read_selected
 from pipelines.calibrate import read_calibration
 from pipelines.config import LEARNING_SECTIONS, MACHINE_PATHS, ProjectConfig
 from pipelines.core.bundle import BundleManifest, Golden, canonical_json, seal
@@ -23,6 +22,7 @@ from pipelines.core.label_sets import members_of
 from pipelines.core.predict import Predictions, Predictor
 from pipelines.core.signals import random_projection
 from pipelines.dataset import Sample, read_sample, read_samples
+from pipelines.selected_backbone import SelectedBackbone, copy_preprocess_files, read_selected
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "scipy", "safetensors")
 # Those that a task's answers depend on besides.

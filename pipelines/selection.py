@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from pipelines.backbones import SelectedBackbone, select_backbone, write_selected
+from pipelines.backbones import select_backbone
 from pipelines.config import BestOfBackbones, ProbeMethod, ProjectConfig, SingleBackbone, TimmBackbone, plain_method
 from pipelines.core.bundle import canonical_json
 from pipelines.core.errors import DataError
 from pipelines.intervals import clopper_pearson
 from pipelines.progress import Progress, silent
+from pipelines.selected_backbone import SelectedBackbone, write_selected
 from pipelines.training.choice import Choice, Verdict, Way, choose
 from pipelines.training.gathering import material_for
 from pipelines.training.linear import frozen_logits, train_probe

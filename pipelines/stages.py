@@ -103,7 +103,8 @@ class Stages:
         from pipelines.backbones import source_description
 
         def make(out: Path) -> None:
-            from pipelines.backbones import select_backbone, write_selected
+            from pipelines.backbones import select_backbone
+            from pipelines.selected_backbone import write_selected
 
             write_selected(select_backbone(backbone), out / "backbone.json")
 
@@ -141,7 +142,8 @@ class Stages:
         Returns:
             `sanity.json`; nothing for a shipped backbone, whose card says what was measured of it, and for one of texts.
         """
-        from pipelines.backbones import entry_of, read_selected
+        from pipelines.backbones import entry_of
+        from pipelines.selected_backbone import read_selected
 
         choice = read_selected(selected.path / "backbone.json")
         entry = entry_of(self.config.backbone, choice)
@@ -250,8 +252,8 @@ class Stages:
         from pipelines.selection import probe_section
 
         def make(out: Path) -> None:
-            from pipelines.backbones import read_selected
             from pipelines.learning_curve import learning_curve
+            from pipelines.selected_backbone import read_selected
             from pipelines.training.gathering import material_for
 
             choice, samples = read_selected(selected.path / "backbone.json"), split.path / "samples.csv"

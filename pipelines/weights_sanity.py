@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.backbones import SelectedBackbone, load_backbone
+from pipelines.backbones import load_backbone
 from pipelines.config import ShippedBackbone, SingleBackbone
 from pipelines.core.backbones import BackboneSpec, build_backbone
 from pipelines.core.errors import ConfigurationError, IntegrityError
@@ -29,6 +29,7 @@ from pipelines.core.modalities.adapters import image_spec
 from pipelines.core.preprocess import ImagePreprocess
 from pipelines.feature_geometry import features_of, minds_flips, nearness, share_a_label, standard_errors
 from pipelines.layer_statistics import NO_STATISTICS, LayerFit, layer_fits
+from pipelines.selected_backbone import SelectedBackbone
 from pipelines.training.inputs import SampleInputs
 from pipelines.training.ranking import log_me
 from pipelines.weights_findings import Check, Comparison, SanityFinding, WeightsSanity

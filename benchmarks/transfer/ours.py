@@ -19,12 +19,13 @@ import safetensors.torch
 import torch
 
 from benchmarks.transfer.job import Job, Outcome, run_contender
-from pipelines.backbones import read_selected, select_backbone, write_selected
+from pipelines.backbones import select_backbone
 from pipelines.config import ProjectConfig, ShippedBackbone, SingleBackbone, TimmBackbone
 from pipelines.core.backbones import build_backbone
 from pipelines.core.bundle import file_sha256
 from pipelines.core.heads import build_head
 from pipelines.dataset import Sample, Split, read_samples, write_samples
+from pipelines.selected_backbone import read_selected, write_selected
 from pipelines.training.embedding import embed
 from pipelines.training.inputs import SampleInputs
 from pipelines.training.train import KeptFolders, train

@@ -21,13 +21,13 @@ from pipelines.audit.label_errors import likely_label_errors
 from pipelines.audit.out_of_sample import out_of_sample_probabilities
 from pipelines.audit.outliers import outliers
 from pipelines.audit.page import write_page
-from pipelines.backbones import SelectedBackbone
 from pipelines.config import ProjectConfig
 from pipelines.core.bundle import canonical_json
 from pipelines.core.errors import DataError
 from pipelines.dataset import Sample, read_samples
 from pipelines.near_duplicates import PAIRS, NearDuplicates, read_pairs
 from pipelines.progress import Progress
+from pipelines.selected_backbone import SelectedBackbone
 from pipelines.training.gathering import material_for
 from pipelines.training.inputs import SampleInputs
 

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from pipelines.backbones import SelectedBackbone
 from pipelines.config import ProjectConfig
 from pipelines.dataset import Sample
 from pipelines.progress import Progress
+from pipelines.selected_backbone import SelectedBackbone
 from pipelines.training.feature_store import RowStore
 from pipelines.training.features import rows_key
 from pipelines.training.inputs import SampleInputs

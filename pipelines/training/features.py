@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from pipelines.backbones import SelectedBackbone
 from pipelines.code_digest import code_digest
 from pipelines.config import ProjectConfig
 from pipelines.core.modalities.text import TextPreprocess
 from pipelines.core.preprocess import ImagePreprocess
 from pipelines.progress import Progress
+from pipelines.selected_backbone import SelectedBackbone
 from pipelines.training.embedding import batch_size
 from pipelines.training.feature_store import RowStore
 from pipelines.training.inputs import SampleInputs

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.backbones import SelectedBackbone, entry_of, load_backbone
+from pipelines.backbones import entry_of, load_backbone
 from pipelines.config import ProjectConfig
 from pipelines.core.errors import ConfigurationError
 from pipelines.dataset import Sample, Split, read_samples
 from pipelines.progress import Progress
+from pipelines.selected_backbone import SelectedBackbone
 from pipelines.training.features import cached_features
 from pipelines.training.inputs import SampleInputs
 from pipelines.training.material import Material

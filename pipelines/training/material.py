@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from pipelines.backbones import SelectedBackbone
 from pipelines.config import ProjectConfig
 from pipelines.progress import Progress
+from pipelines.selected_backbone import SelectedBackbone
 from pipelines.training.inputs import SampleInputs
 
 if TYPE_CHECKING:

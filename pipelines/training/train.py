@@ -15,11 +15,11 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from pipelines.backbones import read_selected
 from pipelines.config import AdaptMethod, ProjectConfig
 from pipelines.core.bundle import canonical_json
 from pipelines.dataset import read_samples
 from pipelines.progress import Progress, silent
+from pipelines.selected_backbone import read_selected
 from pipelines.training.adaptation.adapt import target_inputs, train_adapted
 from pipelines.training.auto import train_auto
 from pipelines.training.embedding import embed

@@ -18,13 +18,14 @@ import timm
 import torch
 from PIL import Image
 
-from pipelines.backbones import load_backbone, select_backbone, write_selected
+from pipelines.backbones import load_backbone, select_backbone
 from pipelines.config import ProjectConfig, TimmBackbone
 from pipelines.core.bundle import file_sha256
 from pipelines.core.errors import ConfigurationError, DataError, IntegrityError
 from pipelines.core.preprocess import ImagePreprocess, decode_image, image_to_array, preprocess
 from pipelines.dataset import Sample, write_samples
 from pipelines.image_files import ImageFile, Unusable, inspect_bytes, sides_px
+from pipelines.selected_backbone import write_selected
 from pipelines.training.train import METHODS, KeptFolders, train
 
 NAME = "test_resnet"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from pipelines.backbones import select_backbone, write_selected
+from pipelines.backbones import select_backbone
 from pipelines.calibrate import calibrate
 from pipelines.config import ProjectConfig
 from pipelines.core.bundle import MANIFEST, read_manifest, verify_files
@@ -19,6 +19,7 @@ from pipelines.core.predict import Predictions, Predictor, check_goldens, read_g
 from pipelines.dataset import Split, read_samples, write_samples
 from pipelines.evaluate import evaluate, expected_calibration_error
 from pipelines.package import PackageInputs, _golden_indices, package
+from pipelines.selected_backbone import write_selected
 from pipelines.training.train import KeptFolders, train
 from tests.pipelines.conftest import LABELS, tiny_config
 

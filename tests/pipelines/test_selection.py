@@ -14,10 +14,11 @@ import timm
 import torch
 
 from pipelines import selection
-from pipelines.backbones import SelectedBackbone, read_selected, select_backbone
+from pipelines.backbones import select_backbone
 from pipelines.config import BestOfBackbones, ProbeMethod, ProjectConfig, ShippedBackbone, TimmBackbone
 from pipelines.core.bundle import file_sha256
 from pipelines.core.errors import ConfigurationError, DataError
+from pipelines.selected_backbone import SelectedBackbone, read_selected
 from pipelines.selection import _forward_flops, candidate_names, probe_section, select_best
 from pipelines.stages import Stages
 from pipelines.store import StageOutput

@@ -86,7 +86,7 @@ def test_answers_do_not_depend_on_what_else_is_asked(tmp_path: Path) -> None:
 def test_features_are_the_same_bits_whoever_shares_the_batch(tmp_path: Path) -> None:
     config = text_config(write_model(tmp_path / "model"))
     stages, _, _ = packaged(tmp_path / "w", write_table(tmp_path / "source.csv", sentences(120)), config)
-    from pipelines.backbones import read_selected
+    from pipelines.selected_backbone import read_selected
 
     dataset = hashlib.sha256((tmp_path / "w" / "data" / "labels.csv").read_bytes()).hexdigest()
     split = stages.split(stages.manifest(dataset)).path / "samples.csv"

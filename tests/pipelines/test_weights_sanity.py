@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from scipy.stats import binomtest, norm
 
-from pipelines.backbones import SelectedBackbone, select_backbone
+from pipelines.backbones import select_backbone
 from pipelines.config import ShippedBackbone, TimmBackbone
 from pipelines.core.bundle import canonical_json, file_sha256
 from pipelines.core.errors import IntegrityError
@@ -24,6 +24,7 @@ from pipelines.core.preprocess import ImagePreprocess
 from pipelines.dataset import Sample
 from pipelines.feature_geometry import minds_flips, nearness, share_a_label, standard_errors
 from pipelines.layer_statistics import layer_fits
+from pipelines.selected_backbone import SelectedBackbone
 from pipelines.training.inputs import SampleInputs
 from pipelines.weights_findings import WeightsSanity
 from pipelines.weights_sanity import MAX_IMAGES, check_weights

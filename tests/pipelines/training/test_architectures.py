@@ -19,7 +19,7 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from pipelines.backbone_features import feature_width
-from pipelines.backbones import SelectedBackbone, load_backbone, select_backbone
+from pipelines.backbones import load_backbone, select_backbone
 from pipelines.config import Method, ProjectConfig
 from pipelines.core.backbones import build_backbone
 from pipelines.core.bundle import BundleManifest, file_sha256
@@ -27,6 +27,7 @@ from pipelines.core.errors import ConfigurationError
 from pipelines.core.predict import Predictor
 from pipelines.dataset import Sample, write_samples
 from pipelines.progress import silent
+from pipelines.selected_backbone import SelectedBackbone
 from pipelines.training.material import Material
 from pipelines.training.network_tensors import apart, network_tensors
 from pipelines.training.train import METHODS, KeptFolders, gather
@@ -125,7 +126,7 @@ def project(weights: Path, name: str, arguments: dict[str, Any], side_px: int, c
 
 
 def material(config: ProjectConfig, noise: Path, folder: Path) -> Material:
-    from pipelines.backbones import write_selected
+    from pipelines.selected_backbone import write_selected
 
     folder.mkdir(exist_ok=True)
     write_selected(select_backbone(config.backbone), folder / "backbone.json")  # type: ignore[arg-type]

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pipelines.backbones import SelectedBackbone
 from pipelines.core.backbones import BackboneSpec
 from pipelines.core.preprocess import ImagePreprocess
 from pipelines.progress import silent
+from pipelines.selected_backbone import SelectedBackbone
 from pipelines.training.boundary import SplitBackbone, cached_boundary, split_backbone
 from pipelines.training.embedding import embed
 from pipelines.training.optimization import trainable_groups

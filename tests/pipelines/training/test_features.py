@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pipelines.backbones import SelectedBackbone
 from pipelines.code_digest import reachable_modules
 from pipelines.core.backbones import BackboneSpec, build_backbone
 from pipelines.core.errors import IntegrityError
 from pipelines.core.folding import fold_batch_norms
 from pipelines.progress import silent
+from pipelines.selected_backbone import SelectedBackbone
 from pipelines.training import kept_rows
 from pipelines.training.embedding import embed
 from pipelines.training.features import cached_features

@@ -18,10 +18,11 @@ import numpy as np
 import psutil
 import pytest
 
-from pipelines.backbones import select_backbone, write_selected
+from pipelines.backbones import select_backbone
 from pipelines.config import ProjectConfig
 from pipelines.core.errors import ConfigurationError, DataError, Finding, IntegrityError, RegraftError
 from pipelines.exclusive import exclusive
+from pipelines.selected_backbone import write_selected
 from pipelines.stages import Stages
 from pipelines.store import StageOutput
 from pipelines.training import job, launch
