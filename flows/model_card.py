@@ -22,6 +22,7 @@ from pipelines.answers import read_answers
 from pipelines.config import AdaptMethod, ProjectConfig
 from pipelines.core.bundle import BundleManifest, read_manifest
 from pipelines.core.modalities.adapters import Preprocess
+from pipelines.core.modalities.audio import AudioPreprocess
 from pipelines.core.preprocess import ImagePreprocess
 from pipelines.package import what_it_says
 
@@ -152,6 +153,9 @@ def _training(config: ProjectConfig, candidate: Candidate, manifest: BundleManif
 def _input(spec: Preprocess) -> str:
     if isinstance(spec, ImagePreprocess):
         return f"images, {spec.height_px} x {spec.width_px} px, {spec.color}"
+    if isinstance(spec, AudioPreprocess):
+        patches = f"{spec.max_patches} patches of {spec.log_mel.n_mels} bands x {spec.patch_frames} frames"
+        return f"sounds, at {spec.sample_rate_hz:,} Hz, at most {patches} of each"
     return f"texts, the first {spec.max_tokens} tokens of each"
 
 

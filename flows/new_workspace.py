@@ -5,19 +5,25 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.conf_template import ConfDefaults, render_conf
+from pipelines.conf_template import FIRST_BACKBONES, ConfDefaults, render_conf
+from pipelines.config import TimmSource
+from pipelines.config.tasks import BACKBONES, backbone_problem
+from pipelines.core.bundle import file_sha256
 from pipelines.core.errors import ConfigurationError
 from pipelines.core.label_sets import LabelsPerSample
 from pipelines.import_data import ImportSummary, import_samples
+from pipelines.weights_source import WeightsDescription, located_weights, verified_sha256
 
 # By task, of the first backbone on two cores.
 EXPECTATIONS = {
     "image": "A minute per thousand small images on two cores, at most 10 of them training; the report says which accuracy.",
     "text": "Two minutes per thousand texts of a hundred words on two cores, and at most 10 of training; the report says which accuracy.",
+    "audio": "A minute per thousand sounds of some seconds on two cores, and at most 10 of training; the report says which accuracy.",
 }
 
 
@@ -55,7 +61,12 @@ class NewWorkspace:
 
 
 def init_workspace(
-    folder: Path, source: Path, task: str, remote: Path | None = None, labels_per_sample: LabelsPerSample = "one"
+    folder: Path,
+    source: Path,
+    task: str,
+    remote: Path | None = None,
+    labels_per_sample: LabelsPerSample = "one",
+    backbone: Mapping[str, Any] | None = None,
 ) -> NewWorkspace:
     """Makes a workspace in `folder` with the samples of `source`.
 
@@ -65,6 +76,7 @@ def init_workspace(
         task: Of the project.
         remote: DVC remote; beside the workspace where None.
         labels_per_sample: `many`: the source's labels are sets, names with | between them.
+        backbone: Section of the conf file; what the task begins with where nothing is said.
 
     Raises:
         ConfigurationError: The folder is taken, its name is no project name, the source is missing, or git has no identity.
@@ -80,13 +92,54 @@ def init_workspace(
     staging = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
     try:
         samples = import_samples(source.expanduser(), staging / "data", labels_per_sample, task)
-        defaults = ConfDefaults(EXPECTATIONS[task], labels_per_sample=labels_per_sample)
+        defaults = ConfDefaults(EXPECTATIONS[task], labels_per_sample=labels_per_sample, backbone=backbone)
         conf = render_conf(project, task, list(samples.n_samples), samples.n_all, defaults)
         dataset = start_history(staging, project, conf, remote or root.parent / f"{root.name}-dvc-remote")
         staging.rename(root)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return NewWorkspace(root, project, samples, dataset)
+
+
+def first_backbone(task: str, text: str | None) -> dict[str, Any] | None:
+    """The conf file's section for a backbone of the command line; nothing where the task has one to begin with.
+
+    Args:
+        task: Of the project.
+        text: As `parse_candidate` takes it.
+
+    Raises:
+        ConfigurationError: It is none, its weights are not there, it does not read inputs of this task, or the task needs one.
+    """
+    from flows.backbone_ranking import parse_candidate
+
+    if text is None and task not in FIRST_BACKBONES:
+        raise _no_backbone(task, "no backbone")
+    if text is None:
+        return None
+    entry = parse_candidate(text, Path.cwd())
+    if problem := backbone_problem(task, entry):
+        raise _no_backbone(task, f"--backbone {text}: {problem}")
+    section = entry.model_dump(mode="json", exclude_unset=True)
+    if isinstance(entry, TimmSource) and entry.sha256 is None and entry.weights is not None:
+        # Who names a file here means this very one; later another one in its place is refused.
+        section["sha256"] = verified_sha256(*_with_own_sha256(entry))
+    return section
+
+
+def _with_own_sha256(entry: TimmSource) -> tuple[Path, WeightsDescription]:
+    weights, description = located_weights(entry)
+    return weights, description if description.sha256 else description.model_copy(update={"sha256": file_sha256(weights)})
+
+
+def _no_backbone(task: str, got: str) -> ConfigurationError:
+    return ConfigurationError(
+        got=f"{got} for a project of task {task}.",
+        allowed=f"a backbone of kind {', '.join(BACKBONES[task])}.",
+        next_step="give one, for example --backbone '{kind: spectrogram, name: mobilenetv1_100, weights: FILE.safetensors}'."
+        if task == "audio"
+        else "correct it, or leave it out.",
+    )
 
 
 def start_history(root: Path, project: str, conf: str, remote: Path, identity: tuple[str, str] | None = None) -> str:

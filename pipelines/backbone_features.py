@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.core.backbones import BackboneSpec
 from pipelines.core.errors import ConfigurationError, IntegrityError
+from pipelines.core.modalities.adapters import Preprocess
+from pipelines.core.modalities.audio import AudioPreprocess
 from pipelines.core.modalities.text import TextPreprocess
-from pipelines.core.preprocess import ImagePreprocess
 from pipelines.core.text_backbone import TransformersSpec, no_text_model
 
 if TYPE_CHECKING:
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 _SIZE_STEPS = {
     "image": "correct backbone.preprocess, or give the size to the architecture too (model_args: img_size).",
     "text": "lower backbone.max_tokens in the conf file.",
+    "audio": "correct backbone.preprocess in the conf file, or take an architecture that takes small images.",
 }
 
 
-def feature_width(network: nn.Module, spec: BackboneSpec | TransformersSpec, preprocess: ImagePreprocess | TextPreprocess) -> int:
+def feature_width(network: nn.Module, spec: BackboneSpec | TransformersSpec, preprocess: Preprocess) -> int:
     """The d of a backbone's features [b, d], by asking it: what architectures say of themselves differs (`num_features`).
 
     Args:
@@ -64,18 +66,19 @@ def refuse_no_text_model(network: nn.Module, name: str) -> None:
         network.train(was_training)
 
 
-def _features_of_plain_inputs(
-    network: nn.Module, spec: BackboneSpec | TransformersSpec, preprocess: ImagePreprocess | TextPreprocess
-) -> Any:
+def _features_of_plain_inputs(network: nn.Module, spec: BackboneSpec | TransformersSpec, preprocess: Preprocess) -> Any:
     import torch
 
     if isinstance(preprocess, TextPreprocess):
         size = f"texts of {preprocess.max_tokens} tokens"
         # Two ids, so that one of them is not the padding's: some models count positions from it, and padding takes none.
         plain = torch.tensor([[0], [1]]).repeat(1, preprocess.max_tokens)
+    elif isinstance(preprocess, AudioPreprocess):
+        size = f"patches of {preprocess.patch_frames} frames and {preprocess.log_mel.n_mels} bands"
+        plain = torch.ones((2, *preprocess.input_shape))
     else:
         size = f"images of {preprocess.height_px} x {preprocess.width_px} px"
-        plain = torch.ones((2, preprocess.n_channels, preprocess.height_px, preprocess.width_px))
+        plain = torch.ones((2, *preprocess.input_shape))
     was_training = network.training
     try:
         with torch.inference_mode():

@@ -2,6 +2,7 @@
 
     shipped   a card and weights in `backbones/`
     timm      a local safetensors file with its sha256, or a repository of the Hugging Face Hub at a pinned commit
+    spectrogram    the same over patches of spectrograms, for sounds
     transformers   for texts; see `pipelines.transformer_files`
 
 Stage `select` writes the choice as `backbone.json`, of a text backbone with its tokeniser beside it; stage `train` loads the weights it
@@ -19,7 +20,16 @@ from pydantic import JsonValue, ValidationError
 from pipelines.backbone_cards import load_shipped, shipped_cards
 from pipelines.backbone_features import feature_width, refuse_no_text_model
 from pipelines.backbone_weights import adapted_state, load_strictly, read_state
-from pipelines.config import Backbone, BestOfBackbones, ShippedBackbone, SingleBackbone, TimmBackbone, TransformersBackbone
+from pipelines.config import (
+    Backbone,
+    BestOfBackbones,
+    ShippedBackbone,
+    SingleBackbone,
+    SpectrogramBackbone,
+    TimmBackbone,
+    TimmSource,
+    TransformersBackbone,
+)
 from pipelines.core.backbones import BackboneSpec, architecture_names, build_backbone
 from pipelines.core.errors import ConfigurationError, IntegrityError
 from pipelines.core.preprocess import ImagePreprocess
@@ -72,21 +82,33 @@ def select_backbone(config: SingleBackbone) -> SelectedBackbone:
         return SelectedBackbone(spec=card.spec, preprocess=card.preprocess)
     if isinstance(config, TransformersBackbone):
         return _select_transformer(config)
+    return _select_timm(config)
+
+
+def _select_timm(config: TimmBackbone | SpectrogramBackbone) -> SelectedBackbone:
     weights, description = located_weights(config)
     spec = BackboneSpec(
         name=config.name,
-        in_channels=config.in_channels,
+        in_channels=config.in_channels if isinstance(config, TimmBackbone) else 1,
         model_args=({"pad_type": description.pad_type} if description.pad_type else {}) | config.model_args,
         origin=f"{config.hub}@{config.revision}" if config.hub else weights.name,
         weights_sha256=verified_sha256(weights, description),
         licence=description.licence or "unknown",
+        pools_patches=isinstance(config, SpectrogramBackbone),
     )
     network = build_backbone(spec)  # an unknown name first: timm's description of it is asked for next
-    preprocess = config.preprocess or _preprocess(config, description)
-    _refuse_other_channels(spec, preprocess)
-    load_strictly(network, _timm_state(config, spec, network), spec)
+    preprocess = config.preprocess if isinstance(config, SpectrogramBackbone) else _image_preprocess(config, spec, description)
+    _load_timm(config, spec, network)
     feature_width(network, spec, preprocess)  # says here what does not fit, not after hours
     return SelectedBackbone(spec=spec, preprocess=preprocess)
+
+
+def _load_timm(config: ShippedBackbone | TimmSource, spec: BackboneSpec, network: nn.Module) -> None:
+    from pipelines.core.patch_pooling import network_of_patches
+
+    inner = network_of_patches(network)
+    state = load_shipped(config.name, SHIPPED_FOLDER)[1] if isinstance(config, ShippedBackbone) else _timm_state(config, spec, inner)
+    load_strictly(inner, state, spec)
 
 
 def _select_transformer(config: TransformersBackbone) -> SelectedBackbone:
@@ -97,13 +119,15 @@ def _select_transformer(config: TransformersBackbone) -> SelectedBackbone:
     return SelectedBackbone(spec=spec, preprocess=preprocess).beside(files.tokenizer.parent)
 
 
-def _refuse_other_channels(spec: BackboneSpec, preprocess: ImagePreprocess) -> None:
+def _image_preprocess(config: TimmBackbone, spec: BackboneSpec, description: WeightsDescription) -> ImagePreprocess:
+    preprocess = config.preprocess or _preprocess(config, description)
     if preprocess.n_channels != spec.in_channels:
         raise ConfigurationError(
             got=f"backbone.preprocess.color {preprocess.color} with backbone.in_channels {spec.in_channels}.",
             allowed="L with in_channels 1, or RGB with in_channels 3.",
             next_step="correct one of the two in the conf file.",
         )
+    return preprocess
 
 
 def entry_of(config: Backbone, selected: SelectedBackbone) -> SingleBackbone:
@@ -112,7 +136,7 @@ def entry_of(config: Backbone, selected: SelectedBackbone) -> SingleBackbone:
 
 
 def load_backbone(config: SingleBackbone, selected: SelectedBackbone, drop_path: float = 0.0) -> nn.Module:
-    """Builds the selected architecture with its pretrained weights: [b, c, h, w] -> [b, d].
+    """Builds the selected architecture with its pretrained weights: [b, c, h, w], of patches [b, p, c, h, w], of texts [b, l] -> [b, d].
 
     Args:
         config: The conf entry.
@@ -126,11 +150,7 @@ def load_backbone(config: SingleBackbone, selected: SelectedBackbone, drop_path:
     if isinstance(config, TransformersBackbone) or isinstance(selected.spec, TransformersSpec):
         return _load_transformer(config, selected)
     network = build_with_drop_path(selected.spec, drop_path)
-    if isinstance(config, ShippedBackbone):
-        state = load_shipped(config.name, SHIPPED_FOLDER)[1]
-    else:
-        state = _timm_state(config, selected.spec, network)
-    load_strictly(network, state, selected.spec)
+    _load_timm(config, selected.spec, network)
     return network
 
 
@@ -147,7 +167,7 @@ def _load_transformer(config: SingleBackbone, selected: SelectedBackbone) -> nn.
     return load_transformer(files, selected.spec)
 
 
-def _timm_state(config: TimmBackbone, spec: BackboneSpec, network: nn.Module) -> dict[str, torch.Tensor]:
+def _timm_state(config: TimmSource, spec: BackboneSpec, network: nn.Module) -> dict[str, torch.Tensor]:
     weights, description = located_weights(config)
     # The Hub's files state no sha256 of their own: what was selected is what must be loaded.
     verified_sha256(weights, description.model_copy(update={"sha256": spec.weights_sha256}))

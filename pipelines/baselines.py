@@ -18,7 +18,7 @@ from pydantic import JsonValue
 
 from pipelines.answers import TestAnswers, read_answers
 from pipelines.config import AutoMethod, Method, NegativeTransferGate, ProbeMethod, Recipe, ScratchMethod
-from pipelines.config.tasks import with_text_recipe
+from pipelines.config.tasks import with_task_recipe
 from pipelines.core.bundle import canonical_json, file_sha256
 from pipelines.core.label_sets import LabelsPerSample
 from pipelines.dataset import Sample
@@ -78,7 +78,7 @@ def scratch_method(gate: NegativeTransferGate, method: Method, task: str) -> Scr
     recipe = method.fine_tune if isinstance(method, AutoMethod) else method
     patience = max(_LEAST_PATIENCE_EPOCHS, gate.scratch_epochs // 3)
     content = {"kind": "scratch", "epochs": gate.scratch_epochs, "early_stopping_epochs": patience}
-    section = ScratchMethod.model_validate(with_text_recipe(content) if task == "text" else content)
+    section = ScratchMethod.model_validate(with_task_recipe(content, task))
     if not isinstance(recipe, Recipe):
         return section
     augment = recipe.augment if recipe.augment.flips != "auto" else recipe.augment.model_copy(update={"flips": "none"})

@@ -255,7 +255,8 @@ def check_behaviour(root: Path, config: ProjectConfig) -> None:
 
 
 def _check_inputs(root: Path, inputs: Iterable[str]) -> None:
-    from pipelines.image_files import Unusable, inspect_images
+    from pipelines.image_files import inspect_images
+    from pipelines.input_files import Unusable
 
     looked = zip(inputs, inspect_images(root, list(inputs), links_may_leave=True), strict=True)
     unusable = [Finding(name, found.problem) for name, found in looked if isinstance(found, Unusable)]

@@ -8,6 +8,9 @@ shrunk to what the network needs, so that a strength means the same whatever the
 For texts typos of the keyboard, characters left out, words in other case, and blanks doubled or left out. A published scale of severities
 does not exist; ours are shares of what is changed, from what is hardly noticed to what takes an effort to read (typing without care has 2
 to 3 % of wrong keys: Dhakal et al. 2018, https://doi.org/10.1145/3173574.3174220).
+
+For sounds white noise (by the ratio of signal and noise, as in speech corpora such as Aurora: 20 to 0 dB), a lower gain, and a low-pass
+filter that leaves from a half to an eighth of the frequencies.
 """
 
 from __future__ import annotations
@@ -23,12 +26,13 @@ from PIL import Image
 
 from pipelines.core.bundle import read_manifest
 from pipelines.core.label_sets import LabelsPerSample
-from pipelines.core.modalities.text import TextPreprocess
+from pipelines.core.modalities.adapters import Preprocess
 from pipelines.core.preprocess import ImagePreprocess
 from pipelines.dataset import Sample
 from pipelines.evaluate import Alter, evaluate
 from pipelines.image_alterations import blurred, brightened, jpeg, opened, png, shrunk, with_noise
 from pipelines.progress import Progress
+from pipelines.sound_alterations import PlainSound, as_sound, muffled, quieter, with_sound_noise
 from pipelines.text_alterations import as_text, with_deletions, with_other_case, with_other_spaces, with_typos
 
 # (content, spec, severity 1 to 5, randomness of this sample) -> another file, or text.
@@ -81,11 +85,21 @@ _TYPO_FRAC = (0.01, 0.03, 0.06, 0.1, 0.15)
 _DELETED_FRAC = (0.01, 0.02, 0.04, 0.07, 0.12)
 _OTHER_CASE_FRAC = (0.1, 0.25, 0.5, 0.75, 1.0)
 _OTHER_SPACES_FRAC = (0.02, 0.05, 0.1, 0.2, 0.3)
+_SIGNAL_TO_NOISE_DB = (20.0, 15.0, 10.0, 5.0, 0.0)
+_QUIETER_DB = (6.0, 12.0, 18.0, 24.0, 30.0)
+_LOW_PASS_NYQUIST_FRAC = (0.5, 0.35, 0.25, 0.18, 0.125)
 
 
 def _of_text(alter: Callable[[str, float, np.random.Generator], str], shares: Sequence[float]) -> Corruption:
     def corruption(content: bytes, spec: Any, severity: int, rng: np.random.Generator) -> bytes:
         return alter(as_text(content), shares[severity - 1], rng).encode()
+
+    return corruption
+
+
+def _of_sound(alter: Callable[[PlainSound, float, np.random.Generator], bytes], strengths: Sequence[float]) -> Corruption:
+    def corruption(content: bytes, spec: Any, severity: int, rng: np.random.Generator) -> bytes:
+        return alter(as_sound(content), strengths[severity - 1], rng)
 
     return corruption
 
@@ -98,10 +112,15 @@ CORRUPTIONS: Mapping[str, Mapping[str, Corruption]] = {
         "case": _of_text(with_other_case, _OTHER_CASE_FRAC),
         "spaces": _of_text(with_other_spaces, _OTHER_SPACES_FRAC),
     },
+    "audio": {
+        "noise": _of_sound(with_sound_noise, _SIGNAL_TO_NOISE_DB),
+        "gain": _of_sound(quieter, _QUIETER_DB),
+        "low_pass": _of_sound(muffled, _LOW_PASS_NYQUIST_FRAC),
+    },
 }
 
 
-def corrupting(task: str, name: str, severity: int, spec: ImagePreprocess | TextPreprocess) -> Alter:
+def corrupting(task: str, name: str, severity: int, spec: Preprocess) -> Alter:
     """A corruption as `evaluate` takes it; the same sample always gets the same noise."""
     corruption = CORRUPTIONS[task][name]
 

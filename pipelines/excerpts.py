@@ -22,7 +22,7 @@ class Excerpt:
     """Of one input; one of the two is empty.
 
     Attributes:
-        picture: `data:` address of a PNG of at most 72 x 72 pixels.
+        picture: `data:` address of a PNG of at most 72 x 72 pixels; of a sound its spectrogram.
         text: At most 280 characters and the sign for what follows; whoever writes it into a page escapes it.
     """
 
@@ -37,7 +37,7 @@ def excerpt_of(data: bytes, modality: Modality) -> Excerpt | None:
     """
     show = _SHOWN_AS.get(modality.kind)
     try:
-        return None if show is None else show(modality.decode(data))
+        return None if show is None else show(data, modality)
     except DataError:
         return None
 
@@ -53,7 +53,11 @@ def beginning(text: str) -> str:
     return (at_blank if len(at_blank) > MOST_CHARACTERS // 2 else cut) + "…"
 
 
-def _thumbnail(image: Any) -> Excerpt:
+def _thumbnail(data: bytes, modality: Modality) -> Excerpt:
+    return _as_png(modality.decode(data))
+
+
+def _as_png(image: Any) -> Excerpt:
     from PIL import Image
 
     image.thumbnail((SIDE_PX, SIDE_PX), Image.Resampling.BILINEAR)
@@ -62,9 +66,17 @@ def _thumbnail(image: Any) -> Excerpt:
     return Excerpt(picture=f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}")
 
 
-def _beginning(decoded: Any) -> Excerpt:
-    return Excerpt(text=beginning(decoded.text))
+def _spectrogram(data: bytes, modality: Modality) -> Excerpt:
+    from PIL import Image
+
+    from pipelines.spectrogram_picture import spectrogram_picture
+
+    return _as_png(Image.fromarray(spectrogram_picture(data, modality)))
 
 
-# By the modality's kind; each takes what the modality's `decode` gives.
-_SHOWN_AS: Mapping[str, Callable[[Any], Excerpt]] = {"image": _thumbnail, "text": _beginning}
+def _beginning(data: bytes, modality: Modality) -> Excerpt:
+    return Excerpt(text=beginning(modality.decode(data).text))
+
+
+# By the modality's kind.
+_SHOWN_AS: Mapping[str, Callable[[bytes, Modality], Excerpt]] = {"image": _thumbnail, "text": _beginning, "audio": _spectrogram}

@@ -28,8 +28,9 @@ _VALIDATION_SALT = "import-validation"
 _USABLE = {
     "image": "images that decode: class folders, or a table with path and label",
     "text": "texts that can be read: a table with text and label, or class folders with .txt files",
+    "audio": "sounds that decode: class folders, or a table with path and label",
 }
-_HASHED = {"image": "pixels", "text": "text"}
+_HASHED = {"image": "pixels", "text": "text", "audio": "sound"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,9 @@ def import_samples(source: Path, target_data: Path, labels_per_sample: LabelsPer
         if task == "text":
             _write_texts(samples, staging / LABELS_TABLE)
         else:
-            placed, sharing = samples_with_shared_groups(content.root, samples, _images_of(content.inputs), SplitSection())
+            placed = samples
+            if task == "image":
+                placed, sharing = samples_with_shared_groups(content.root, samples, _images_of(content.inputs), SplitSection())
             _copy_files(placed, content.root, staging)
             _write_labels(placed, staging / LABELS_TABLE)
     return ImportSummary(

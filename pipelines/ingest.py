@@ -1,7 +1,7 @@
 """Adds samples to the data: labelled feedback of the endpoint, or a folder of new ones.
 
-Only ever adds: files go to `images/feedback/` or `images/ingested/`, named by their content, rows to the end of the labels table, and texts
-into these rows.
+Only ever adds: files go to `images/feedback/` or `images/ingested/` (sounds to `sounds/…`), named by their content, rows to the end of the
+labels table, and texts into these rows.
 Content that is there already is not added again, so doing it twice adds nothing; the same picture in another file format is the same
 content. Nothing unfinished ever lies in the data folder: whatever is in it is tracked.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,14 +18,14 @@ from pathlib import Path
 from pipelines.config import ProjectConfig
 from pipelines.core.errors import DataError, Finding
 from pipelines.feedback import NewSample, labelled_samples
-from pipelines.image_files import ImageFile, Unusable, inspect_bytes
+from pipelines.input_files import Unusable
 from pipelines.known_content import KnownContent, file_size
 from pipelines.known_texts import KnownTexts
 from pipelines.label_rows import read_label, with_read_labels
 from pipelines.labels_append import append_rows
 from pipelines.labels_table import LabelRow, LabelsTable, held_by_task, read_labels_table
-from pipelines.modalities.inspection import InputFile
-from pipelines.modalities.text_inputs import inspect_text
+from pipelines.modalities.inspection import INPUTS, InputFile
+from pipelines.modalities.text_inputs import TextInput
 from pipelines.quarantine import Unused
 from pipelines.sample_source import SourceSample, read_source
 from pipelines.shared_groups import NOBODY_SHARES
@@ -39,8 +39,11 @@ __all__ = ["IngestSummary", "NewSample", "add_samples", "ingest_folder", "labell
 _USABLE = {
     "image": "class folders named like the project's labels, or a table with path and label, and images that decode.",
     "text": "a table with text and label, or class folders named like the project's labels with .txt files, and texts that can be read.",
+    "audio": "class folders named like the project's labels, or a table with path and label, and sounds that decode.",
 }
-FEEDBACK_FOLDER, INGESTED_FOLDER = "images/feedback", "images/ingested"
+# By task, in `data/`; texts stand in the labels table.
+_FOLDER: Mapping[str, str] = {"image": "images", "audio": "sounds"}
+FEEDBACK_FOLDER, INGESTED_FOLDER = "feedback", "ingested"
 # Half of the digest: with 16 digits somebody could make two inputs with the same name in minutes.
 _N_NAME_DIGITS = 32
 
@@ -151,12 +154,13 @@ def unknown_samples(data_dir: Path, new: Sequence[NewSample], config: ProjectCon
     known = _known(data_dir, _read_table(data_dir, config).rows, config)
     if isinstance(known, KnownContent):
         known.hash_files()
-    return [sample for sample in new if not known.labels_of_bytes(sample.sha256) and _is_new(folder / sample.sha256, known)]
+    inspect = INPUTS[config.task].inspect
+    return [sample for sample in new if not known.labels_of_bytes(sample.sha256) and _is_new(folder / sample.sha256, known, inspect)]
 
 
-def _is_new(file: Path, known: _Known) -> bool:
-    found = _inspected(file.read_bytes(), known) if file_size(file) is not None else Unusable("is not there")
-    return not isinstance(found, Unusable) and found.id == file.name and not _labels_of_copies(known, found)
+def _is_new(file: Path, known: _Known, inspect: Callable[[bytes], InputFile | Unusable]) -> bool:
+    found = inspect(file.read_bytes()) if file_size(file) is not None else Unusable("is not there")
+    return not isinstance(found, Unusable) and found.id == file.name and not known.labels_of_copies(found)
 
 
 def _read_table(data_dir: Path, config: ProjectConfig) -> LabelsTable:
@@ -165,17 +169,7 @@ def _read_table(data_dir: Path, config: ProjectConfig) -> LabelsTable:
 
 
 def _known(data_dir: Path, rows: Sequence[LabelRow], config: ProjectConfig) -> _Known:
-    return KnownTexts(rows) if config.task == "text" else KnownContent(data_dir, rows)
-
-
-def _labels_of_copies(known: _Known, found: InputFile) -> set[str]:
-    if isinstance(known, KnownTexts):
-        return known.labels_of_copies(found)
-    return known.labels_of_picture(found) if isinstance(found, ImageFile) else set()
-
-
-def _inspected(content: bytes, known: _Known) -> InputFile | Unusable:
-    return inspect_text(content) if isinstance(known, KnownTexts) else inspect_bytes(content)
+    return KnownTexts(rows) if config.task == "text" else KnownContent(data_dir, rows, config.task)
 
 
 def _as_new(sample: SourceSample, found: InputFile, domain: str) -> NewSample:
@@ -195,13 +189,13 @@ def _add(data_dir: Path, candidates: Sequence[_Candidate], folder: str, config: 
         for candidate in candidates:
             label, problem = read_label(candidate.sample.label, config.labels, config.labels_per_sample)
             item = replace(candidate, sample=replace(candidate.sample, label=label))
-            outcome = Unusable(problem) if problem else _judged(item, known)
+            outcome = Unusable(problem) if problem else _judged(item, known, config.task)
             if isinstance(outcome, Unusable):
                 findings.append(Finding(item.where, outcome.problem))
                 unused += _unused(item, outcome.problem, config.task)
             elif outcome is not None:
-                rows.append(_placed(outcome, folder, data_dir, staging) | _cells(item.sample))
-                _add_known(known, outcome.found, item.sample.label)
+                rows.append(_placed(outcome, f"{_FOLDER.get(config.task)}/{folder}", data_dir, staging) | _cells(item.sample))
+                known.add(outcome.found, item.sample.label)
         sharing = NOBODY_SHARES
         if config.task == "image":
             keep = _workspace(data_dir).state / "thumbnails.npz"
@@ -225,19 +219,11 @@ def _unused(item: _Candidate, problem: str, task: str) -> list[Unused]:
 
 def _placed(outcome: _Content, folder: str, data_dir: Path, staging: Path) -> dict[str, str]:
     """Where the sample now is: a new file, or a cell of the table."""
-    if not isinstance(outcome.found, ImageFile):
+    if isinstance(outcome.found, TextInput):
         return {TEXT_COLUMN: outcome.content.decode("utf-8")}
     path = f"{folder}/{outcome.found.id[:_N_NAME_DIGITS]}{outcome.found.extension}"
     replace_file(data_dir / path, outcome.content, staging)
     return {"path": path}
-
-
-def _add_known(known: _Known, found: InputFile, label: str) -> None:
-    if isinstance(known, KnownTexts):
-        known.add(found, label)
-        return
-    if isinstance(found, ImageFile):
-        known.add(found, label)
 
 
 def _cells(sample: NewSample) -> dict[str, str]:
@@ -264,18 +250,18 @@ def _workspace(data_dir: Path) -> Workspace:
     return Workspace(data_dir.absolute().parent)
 
 
-def _judged(item: _Candidate, known: _Known) -> _Content | Unusable | None:
+def _judged(item: _Candidate, known: _Known, task: str) -> _Content | Unusable | None:
     """The content of a sample that can be added; None for what is known under the same label."""
     label = item.sample.label
     same_bytes = known.labels_of_bytes(item.sample.sha256)
     if same_bytes:
         return _conflict(label, same_bytes, "content")
-    content = _read(item, known)
+    content = _read(item, INPUTS[task].inspect)
     if isinstance(content, Unusable):
         return content
     # A copy in another file format is not added either: without its twin's group it could end up in another split.
-    copies = _labels_of_copies(known, content.found)
-    return _conflict(label, copies, "text" if isinstance(known, KnownTexts) else "picture") if copies else content
+    copies = known.labels_of_copies(content.found)
+    return _conflict(label, copies, INPUTS[task].noun) if copies else content
 
 
 def _conflict(label: str, known_as: set[str], what: str) -> Unusable | None:
@@ -283,12 +269,12 @@ def _conflict(label: str, known_as: set[str], what: str) -> Unusable | None:
     return Unusable(f"labelled {label!r}, but the same {what} is known as {', '.join(map(repr, others))}") if others else None
 
 
-def _read(item: _Candidate, known: _Known) -> _Content | Unusable:
+def _read(item: _Candidate, inspect: Callable[[bytes], InputFile | Unusable]) -> _Content | Unusable:
     try:
         content = item.file.read_bytes() if item.text is None else text_bytes(item.text)
     except OSError as error:
         return Unusable(f"its bytes cannot be read ({error.strerror})")
     if hashlib.sha256(content).hexdigest() != item.sample.sha256:
         return Unusable("its bytes are not those that its name states")
-    found = _inspected(content, known)
+    found = inspect(content)
     return found if isinstance(found, Unusable) else _Content(content, found)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pipelines.core.label_sets import SEPARATOR, LabelsPerSample, members_of, set_text
 from pipelines.dataset import SPLITS
-from pipelines.image_files import normal_path
+from pipelines.input_files import normal_path
 from pipelines.labels_table import LabelRow
 
 ProblemKind = Literal["row", "file", "label", "split", "twin", "note"]

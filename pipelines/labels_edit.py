@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pipelines.image_files import normal_path
+from pipelines.input_files import normal_path
 from pipelines.labels_append import BYTE_ORDER_MARK, csv_line
 from pipelines.text_rows import TEXT_COLUMN, text_paths
 

@@ -20,7 +20,7 @@ import pandas as pd
 
 from pipelines.config import ProjectConfig
 from pipelines.dataset import DEFAULT_DOMAIN, SAMPLE_COLUMNS, SLICE_PREFIX, with_slice_prefix
-from pipelines.image_files import Unusable, normal_path
+from pipelines.input_files import Unusable, normal_path
 from pipelines.label_rows import Problem, split_problems, usable_rows, with_read_labels
 from pipelines.labels_table import LabelRow, LabelsTable, held_by_task, known_columns, read_labels_table, refuse_missing_slices
 from pipelines.modalities.inspection import INPUTS, InputFile, InputsTable, as_row, content_digest, inspect_inputs

@@ -2,7 +2,7 @@
 
 mistakes.json   `n`, `n_wrong`, `saliency` (how maps were made; null where the modality has none), `shown`: one row a sample; of texts
                 `words`, their beginning word by word with what each said for the wrong answer, and whether that is all (`is_whole`)
-NN-image.png    of images: what the network saw of the sample
+NN-image.png    of images what the network saw of the sample, of sounds the spectrogram that it heard
 NN-map.png      the same with the parts that spoke for the wrong answer in bright colours
 """
 
@@ -24,6 +24,8 @@ from pipelines.core.predict import Predictor
 from pipelines.core.preprocess import ImagePreprocess, decode_image, image_to_pixels
 from pipelines.dataset import Sample, read_sample, read_samples
 from pipelines.saliency import saliency
+from pipelines.sound_relevance import stretch_relevance
+from pipelines.spectrogram_picture import spectrogram_picture
 from pipelines.word_relevance import word_relevance
 
 N_SHOWN = 8
@@ -112,6 +114,16 @@ def _explain_texts(predictor: Predictor, contents: Sequence[bytes], asked: Seque
     return "erasure", rows
 
 
+def _explain_sounds(predictor: Predictor, contents: Sequence[bytes], asked: Sequence[str], out: Path) -> _Explanation:
+    labels = predictor.manifest.labels
+    for place, (content, label) in enumerate(zip(contents, asked, strict=True)):
+        seen = _enlarged(Image.fromarray(spectrogram_picture(content, predictor.modality)).convert("RGB"))
+        relevance = stretch_relevance(predictor, content, labels.index(label))
+        Image.fromarray(seen).save(out / f"{place:02d}-image.png")
+        Image.fromarray(overlay(seen, relevance)).save(out / f"{place:02d}-map.png")
+    return "silence", [{} for _ in contents]
+
+
 def _not_explained(_: Predictor, contents: Sequence[bytes], __: Sequence[str], ___: Path) -> _Explanation:
     return None, [{} for _ in contents]
 
@@ -120,13 +132,18 @@ def _not_explained(_: Predictor, contents: Sequence[bytes], __: Sequence[str], _
 _EXPLAINED: Mapping[str, Callable[[Predictor, Sequence[bytes], Sequence[str], Path], _Explanation]] = {
     "image": _explain_images,
     "text": _explain_texts,
+    "audio": _explain_sounds,
 }
 
 
 def _as_rgb(content: bytes, spec: ImagePreprocess) -> NDArray[np.uint8]:
-    """What the network sees, [h, w, 3], enlarged without smoothing or made smaller to fit the page."""
+    """What the network sees, [h, w, 3], to fit the page."""
     pixels = image_to_pixels(decode_image(content, spec), spec)
-    image = Image.fromarray(pixels[:, :, 0] if spec.n_channels == 1 else pixels).convert("RGB")
+    return _enlarged(Image.fromarray(pixels[:, :, 0] if spec.n_channels == 1 else pixels).convert("RGB"))
+
+
+def _enlarged(image: Image.Image) -> NDArray[np.uint8]:
+    """Enlarged without smoothing, or made smaller, to fit the page: [h, w, 3]."""
     scale = _SHOWN_SIDE_PX / max(image.size)
     filter_ = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

@@ -6,7 +6,8 @@ near_duplicates.json   how many pictures were compared, and how many pairs were 
 Two pictures are compared as 32 x 32 grey thumbnails, centred and of length 1, so that brightness and contrast do not count. Their
 difference is 1 - correlation, from 0 to 2. A fixed limit would be wrong somewhere: any two handwritten digits are as alike as two photos
 of one scene. So the limit is a share of what is usual for such pictures in these very data (`difference_limits`). What it finds and what
-it misses is measured in docs/adr/0008-finding-near-duplicates.md. Of texts see `pipelines.near_duplicate_texts`.
+it misses is measured in docs/adr/0008-finding-near-duplicates.md. Of texts see `pipelines.near_duplicate_texts`, of sounds
+`pipelines.near_duplicate_sounds`.
 
 Letters for shapes: n samples, q queries, k neighbours, p pairs.
 """
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from pipelines.core.bundle import canonical_json
 from pipelines.core.preprocess import ImagePreprocess, decode_image, image_to_pixels
 from pipelines.dataset import Sample, Split, read_sample, read_samples
+from pipelines.near_duplicate_sounds import sound_thumbnail
 from pipelines.near_duplicate_texts import shingles, similar_texts
 
 PAIRS, SUMMARY = "near_duplicates.csv", "near_duplicates.json"
@@ -96,7 +98,12 @@ def find_near_duplicates(samples: Path, data: Path, out: Path, task: str = "imag
 
 
 def _similar_pictures(used: Sequence[Sample], data: Path, is_test: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    thumbnails = _thumbnails(used, data)
+    thumbnails = _thumbnails(used, data, thumbnail)
+    return similar_pairs(thumbnails, is_test, difference_limits(thumbnails))
+
+
+def _similar_sounds(used: Sequence[Sample], data: Path, is_test: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    thumbnails = _thumbnails(used, data, sound_thumbnail)
     return similar_pairs(thumbnails, is_test, difference_limits(thumbnails))
 
 
@@ -106,7 +113,7 @@ def _similar_texts(used: Sequence[Sample], data: Path, is_test: NDArray[np.bool_
 
 
 _Search = Callable[[Sequence[Sample], Path, NDArray[np.bool_]], tuple[NDArray[np.int64], NDArray[np.float32]]]
-_SEARCHES: Mapping[str, _Search] = {"image": _similar_pictures, "text": _similar_texts}
+_SEARCHES: Mapping[str, _Search] = {"image": _similar_pictures, "text": _similar_texts, "audio": _similar_sounds}
 
 
 def write_pairs(pairs: Sequence[NearDuplicates], path: Path) -> None:
@@ -168,10 +175,10 @@ def thumbnail(content: bytes) -> NDArray[np.uint8]:
     return image_to_pixels(decode_image(content, _THUMBNAIL), _THUMBNAIL)[:, :, 0]
 
 
-def _thumbnails(samples: Sequence[Sample], data: Path) -> NDArray[np.uint8]:
+def _thumbnails(samples: Sequence[Sample], data: Path, thumbnail_of: Callable[[bytes], NDArray[np.uint8]]) -> NDArray[np.uint8]:
     found = np.empty((len(samples), _SIDE_PX, _SIDE_PX), dtype=np.uint8)
     with ThreadPoolExecutor(_N_THREADS) as pool:
-        for place, pixels in enumerate(pool.map(lambda sample: thumbnail(read_sample(data, sample)), samples)):
+        for place, pixels in enumerate(pool.map(lambda sample: thumbnail_of(read_sample(data, sample)), samples)):
             found[place] = pixels
     return found
 

@@ -26,7 +26,7 @@ from pipelines.selected_backbone import SelectedBackbone, copy_preprocess_files,
 
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "scipy", "safetensors")
 # Those that a task's answers depend on besides.
-_LIBRARIES_OF: Mapping[str, tuple[str, ...]] = {"text": ("transformers", "tokenizers")}
+_LIBRARIES_OF: Mapping[str, tuple[str, ...]] = {"text": ("transformers", "tokenizers"), "audio": ("soundfile", "soxr")}
 # A golden near the decision boundary would turn red from rounding alone.
 _MIN_GOLDEN_MARGIN = 0.2
 # The same margin where a label is decided by itself: of 0.6 against a threshold of 0.5, in log odds.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipelines.config import ProjectConfig
 from pipelines.core.errors import ConfigurationError, DataError, Finding
-from pipelines.image_files import normal_path
+from pipelines.input_files import normal_path
 from pipelines.label_rows import read_label
 from pipelines.labels_edit import edited_table
 from pipelines.labels_table import held_by_task, read_labels_table

@@ -4,7 +4,7 @@ FOLDER/ants/1.jpg                 the label is the first folder's name
 FOLDER/train/ants/1.jpg           first-level folders that are all named like splits are splits; the label comes second
 FOLDER/labels.csv, TABLE.csv      a table with path and label; paths are relative to the table's folder
 
-Texts: .txt files in class folders, or a table (.csv, .tsv, .parquet, .jsonl) with text and label.
+Texts: .txt files in class folders, or a table (.csv, .tsv, .parquet, .jsonl) with text and label. Sounds: as images.
 
 Where a sample has any number of labels, a table's cell or a folder's name may hold several, with | between them.
 """
@@ -21,10 +21,12 @@ from PIL import Image, UnidentifiedImageError
 from pipelines.core.errors import ConfigurationError, Finding
 from pipelines.core.label_sets import LabelsPerSample, members_of, set_text
 from pipelines.core.preprocess import IMAGE_FORMATS
-from pipelines.image_files import IMAGE_SUFFIXES, Unusable, inspect_images, normal_path
+from pipelines.image_files import IMAGE_SUFFIXES
+from pipelines.input_files import Unusable, inspect_files, normal_path
 from pipelines.label_rows import has_control_character, set_problem, split_problems, usable_rows
 from pipelines.labels_table import LabelsTable, read_labels_table
-from pipelines.modalities.inspection import InputFile
+from pipelines.modalities.audio_inputs import AUDIO_SUFFIXES
+from pipelines.modalities.inspection import INPUTS, InputFile
 from pipelines.modalities.text_inputs import inspect_text
 from pipelines.text_rows import text_bytes
 from pipelines.text_tables import TEXT_TABLE_SUFFIXES, read_text_table
@@ -33,12 +35,14 @@ SPLIT_FOLDERS: dict[str, str] = {"train": "train", "val": "validation", "valid":
 TABLES_IN_FOLDER: Mapping[str, tuple[str, ...]] = {
     "image": ("labels.csv", "labels.parquet"),
     "text": tuple(f"labels{suffix}" for suffix in TEXT_TABLE_SUFFIXES),
+    "audio": ("labels.csv", "labels.parquet"),
 }
 _ARCHIVE_LEFTOVERS = ("__MACOSX",)
-_ONE = {"image": "an image", "text": "a .txt file"}
+_ONE = {"image": "an image", "text": "a .txt file", "audio": "a sound file"}
 _ALLOWED = {
     "image": "a folder of class folders with images, or a CSV or Parquet table with the columns path and label.",
     "text": "a table (.csv, .tsv, .parquet, .jsonl) with the columns text and label, or a folder of class folders with .txt files.",
+    "audio": "a folder of class folders with WAV, FLAC or OGG files, or a CSV or Parquet table with the columns path and label.",
 }
 
 
@@ -138,7 +142,7 @@ def read_source(source: Path, labels_per_sample: LabelsPerSample = "one", slices
 def _inspected(root: Path, samples: Sequence[SourceSample], task: str) -> list[InputFile | Unusable]:
     if task == "text":
         return [inspect_text(text_bytes(sample.text)) for sample in samples]
-    return list(inspect_images(root, [sample.path for sample in samples], links_may_leave=True))
+    return inspect_files(root, [sample.path for sample in samples], INPUTS[task].inspect, links_may_leave=True)
 
 
 def _with_texts(listing: _Listing, root: Path) -> _Listing:
@@ -250,7 +254,11 @@ def _is_text(file: Path) -> bool:
     return not _is_leftover(file.name) and file.suffix.lower() == ".txt"
 
 
-_IS_INPUT: Mapping[str, Callable[[Path], bool]] = {"image": _is_image, "text": _is_text}
+def _is_sound(file: Path) -> bool:
+    return not _is_leftover(file.name) and file.suffix.lower() in AUDIO_SUFFIXES
+
+
+_IS_INPUT: Mapping[str, Callable[[Path], bool]] = {"image": _is_image, "text": _is_text, "audio": _is_sound}
 
 
 def _has_image_header(file: Path) -> bool:

@@ -11,7 +11,8 @@ import numpy as np
 
 from pipelines.config import SplitSection
 from pipelines.core.errors import DataError
-from pipelines.image_files import ImageFile, inspect_images, normal_path
+from pipelines.image_files import ImageFile, inspect_images
+from pipelines.input_files import normal_path
 from pipelines.kept_thumbnails import Thumbnail, kept_thumbnails
 from pipelines.labels_table import LabelRow
 from pipelines.near_duplicates import pairs_of_new, thumbnail

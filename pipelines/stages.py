@@ -19,9 +19,8 @@ from pipelines.config import (
     MACHINE_PATHS,
     BestOfBackbones,
     ProjectConfig,
-    ShippedBackbone,
     SingleBackbone,
-    TransformersBackbone,
+    TimmBackbone,
 )
 from pipelines.core.bundle import canonical_json, file_sha256, read_manifest
 from pipelines.core.errors import ConfigurationError
@@ -140,15 +139,15 @@ class Stages:
         key, but for whether it has enough of them: too few are not asked, and that must not stand once there are more.
 
         Returns:
-            `sanity.json`; nothing for a shipped backbone, whose card says what was measured of it, and for one of texts.
+            `sanity.json`; nothing for a shipped backbone, whose card says what was measured of it, and for one of texts or sounds.
         """
         from pipelines.backbones import entry_of
         from pipelines.selected_backbone import read_selected
 
         choice = read_selected(selected.path / "backbone.json")
         entry = entry_of(self.config.backbone, choice)
-        # What is checked is how images are normalised and padded; tokens have neither.
-        if isinstance(entry, ShippedBackbone | TransformersBackbone):
+        # What is checked is how images are normalised and padded, by changing them.
+        if not isinstance(entry, TimmBackbone):
             return None
 
         def make(out: Path) -> None:

@@ -98,7 +98,7 @@ def add_snapshot(data: Path, inputs: Iterable[RawInput], known: KnownContent, n_
         image = _usable(item)
         if image is None:
             n_unusable += 1
-        elif known.labels_of_bytes(image[0].id) or known.labels_of_picture(image[0]):
+        elif known.labels_of_bytes(image[0].id) or known.labels_of_copies(image[0]):
             n_known += 1
         else:
             chosen[image[0].id] = (_sample(item, image[0]), image[1])

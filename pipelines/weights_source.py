@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from pipelines.config import TimmBackbone
+from pipelines.config import TimmSource
 from pipelines.core.bundle import file_sha256
 from pipelines.core.errors import ConfigurationError, IntegrityError
 
@@ -37,7 +37,7 @@ class WeightsDescription(BaseModel):
     licence: str | None = None
 
 
-def located_weights(config: TimmBackbone) -> tuple[Path, WeightsDescription]:
+def located_weights(config: TimmSource) -> tuple[Path, WeightsDescription]:
     """The weights file of a conf entry and what is said of it; fetched, where it lies on the Hub.
 
     Raises:
@@ -57,7 +57,7 @@ def located_weights(config: TimmBackbone) -> tuple[Path, WeightsDescription]:
     return weights, description.model_copy(update={"sha256": config.sha256}) if config.sha256 else description
 
 
-def _from_hub(config: TimmBackbone) -> tuple[Path, WeightsDescription]:
+def _from_hub(config: TimmSource) -> tuple[Path, WeightsDescription]:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 

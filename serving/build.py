@@ -35,6 +35,7 @@ REQUIREMENTS = (
 )
 # And what builds a backbone of a kind, so that a Bento of images does not carry the libraries of texts.
 REQUIREMENTS_OF_BACKBONES = {"timm": ("timm", "torchvision"), "transformers": ("tokenizers", "transformers")}
+REQUIREMENTS_OF_TASKS = {"audio": ("soundfile", "soxr")}
 _BUILD_SECONDS = 300
 _ASIDE = ".building-"
 # A process of its own: BentoML reads its home once per process and imports the service under the name of a package that is loaded here.
@@ -74,7 +75,7 @@ def build_bento(bundle: Path, project: str, bentoml_home: Path, progress: Callab
     """
     manifest, identity = read_manifest(bundle)
     verify_files(bundle, manifest)
-    code, requirements = source_digest(own_root()), pinned_requirements(manifest.backbone.kind)
+    code, requirements = source_digest(own_root()), pinned_requirements(manifest.backbone.kind, manifest.task)
     made_from = hashlib.sha256("\n".join([code, *requirements]).encode()).hexdigest()
     tag = f"{project}:{identity}-{made_from[:8]}"
     build = BentoBuild(tag, bentoml_home / "bentos" / tag.replace(":", "/"), code)
@@ -130,9 +131,9 @@ def _name_latest(path: Path) -> None:
     beside.replace(path.parent / "latest")
 
 
-def pinned_requirements(backbone: str) -> list[str]:
-    """The libraries of a service with a backbone of this kind, at the versions that are installed here."""
-    names = sorted({*REQUIREMENTS, *REQUIREMENTS_OF_BACKBONES[backbone]})
+def pinned_requirements(backbone: str, task: str) -> list[str]:
+    """The libraries of a service with a backbone of this kind for this task, at the versions that are installed here."""
+    names = sorted({*REQUIREMENTS, *REQUIREMENTS_OF_BACKBONES[backbone], *REQUIREMENTS_OF_TASKS.get(task, ())})
     return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in names]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.failures import RequestFailure, unprocessable
-from serving.schemas import JsonImage, JsonImagesRequest, JsonTextsRequest
+from serving.schemas import JsonFile, JsonImagesRequest, JsonSoundsRequest, JsonTextsRequest
 from serving.settings import EndpointSettings
 
 
@@ -31,7 +31,7 @@ class InputForm:
 
     key: str
     noun: str
-    request: type[JsonImagesRequest | JsonTextsRequest]
+    request: type[JsonImagesRequest | JsonTextsRequest | JsonSoundsRequest]
     raw: Callable[[Any, int], bytes]
     is_uploaded: bool
     most: Callable[[EndpointSettings], int]
@@ -45,13 +45,18 @@ class InputForm:
         return f"{self.key}, {'as files of a form or as JSON' if self.is_uploaded else 'as JSON and in no other way'}"
 
 
-def _decoded(image: JsonImage, index: int) -> bytes:
-    try:
-        return base64.b64decode(image.content_base64, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise unprocessable(
-            "wrong_base64", f"images[{index}].content_base64 is not base64.", "encode the file's bytes in standard base64, with padding."
-        ) from error
+def _decoded_of(key: str) -> Callable[[JsonFile, int], bytes]:
+    def decoded(file: JsonFile, index: int) -> bytes:
+        try:
+            return base64.b64decode(file.content_base64, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise unprocessable(
+                "wrong_base64",
+                f"{key}[{index}].content_base64 is not base64.",
+                "encode the file's bytes in standard base64, with padding.",
+            ) from error
+
+    return decoded
 
 
 def _encoded(text: str, index: int) -> bytes:
@@ -68,7 +73,7 @@ INPUT_FORMS: Mapping[str, InputForm] = {
         key="images",
         noun="image",
         request=JsonImagesRequest,
-        raw=_decoded,
+        raw=_decoded_of("images"),
         is_uploaded=True,
         most=lambda settings: settings.max_request_pixels,
         example='send files like `curl -F "images=@cat.png"`.',
@@ -85,6 +90,17 @@ INPUT_FORMS: Mapping[str, InputForm] = {
         example='send JSON like `{"texts": ["one", "two"]}`.',
         make_smaller="shorten them, or send them in several requests.",
         repair="correct them, or leave them out",
+    ),
+    "audio": InputForm(
+        key="sounds",
+        noun="sound",
+        request=JsonSoundsRequest,
+        raw=_decoded_of("sounds"),
+        is_uploaded=True,
+        most=lambda settings: settings.max_request_seconds,
+        example='send files like `curl -F "sounds=@word.wav"`.',
+        make_smaller="cut them, or send them in several requests.",
+        repair="play them, export them again, or leave them out",
     ),
 }
 

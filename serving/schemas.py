@@ -31,8 +31,8 @@ class _Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class JsonImage(_Body):
-    """An image file inside JSON.
+class JsonFile(_Body):
+    """A file inside JSON.
 
     Attributes:
         content_base64: The file's bytes in standard base64, with padding and without line breaks.
@@ -49,7 +49,7 @@ class JsonImagesRequest(_Body):
         domain: Where the images come from (a scanner, a client); monitoring compares domains.
     """
 
-    images: Annotated[list[JsonImage], Field(min_length=1)]
+    images: Annotated[list[JsonFile], Field(min_length=1)]
     domain: Domain = DEFAULT_DOMAIN
 
 
@@ -62,6 +62,18 @@ class JsonTextsRequest(_Body):
     """
 
     texts: Annotated[list[str], Field(min_length=1)]
+    domain: Domain = DEFAULT_DOMAIN
+
+
+class JsonSoundsRequest(_Body):
+    """The JSON form of POST /predict for a model that takes sounds.
+
+    Attributes:
+        sounds: One or many.
+        domain: Where the sounds come from (a microphone, a client); monitoring compares domains.
+    """
+
+    sounds: Annotated[list[JsonFile], Field(min_length=1)]
     domain: Domain = DEFAULT_DOMAIN
 
 

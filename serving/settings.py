@@ -28,6 +28,7 @@ class EndpointSettings(BaseModel):
         max_request_megapixels: Pixels of all images of a request together; more are answered with 422. Bounds memory and time, which
             bytes do not: an image of 50 million pixels fits 50 kB.
         max_request_characters: Of all texts of a request together; more are answered with 422.
+        max_request_seconds: Of all sounds of a request together; more are answered with 422.
         timeout_seconds: From the request's first byte to its answer; then 408 while it is still arriving, else 504.
         threads: Requests that are worked on at once.
         max_waiting: Requests that may wait for a thread; more are answered with 503.
@@ -45,6 +46,7 @@ class EndpointSettings(BaseModel):
     max_inputs_per_request: Annotated[int, Field(ge=1, le=10_000)] = 64
     max_request_megapixels: Annotated[float, Field(gt=0, le=10_000)] = 100
     max_request_characters: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000_000
+    max_request_seconds: Annotated[int, Field(ge=1, le=100_000)] = 600
     # BentoML ends a request after 300 s with an answer of its own; ours must come first.
     timeout_seconds: Annotated[float, Field(gt=0, le=240)] = 30
     threads: Annotated[int, Field(ge=1, le=64)] = 2

@@ -31,17 +31,21 @@ def register(app: typer.Typer) -> None:
 def init(
     folder: Annotated[Path, typer.Argument(help="The new workspace; its name becomes the project's.")],
     source: Annotated[Path, typer.Option("--from", help="A folder of class folders, or a table: path and label; text and label.")],
-    task: Annotated[Literal["image", "text"], typer.Option("--task", help="What a sample is.")] = "image",
+    task: Annotated[Literal["image", "text", "audio"], typer.Option("--task", help="What a sample is.")] = "image",
     labels_per_sample: Annotated[
         Literal["one", "many"], typer.Option("--labels-per-sample", help="many: a table's cell names any number of labels, cat|dog.")
     ] = "one",
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", help="A YAML mapping as in the conf file, or a shipped name; sounds need one.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Makes a workspace (git + DVC) with your data and a commented conf file."""
     from flows.cli.console import print_json, stderr_console
-    from flows.new_workspace import init_workspace
+    from flows.new_workspace import first_backbone, init_workspace
 
-    made = init_workspace(folder, source, task, labels_per_sample=labels_per_sample)
+    section = first_backbone(task, backbone)
+    made = init_workspace(folder, source, task, labels_per_sample=labels_per_sample, backbone=section)
     if as_json:
         print_json(made.as_json())
         return

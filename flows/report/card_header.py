@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
 
 # Of the Hub, by modality: https://huggingface.co/tasks
-_TASKS = {"image": ("image-classification", "Image classification"), "text": ("text-classification", "Text classification")}
+_TASKS = {
+    "image": ("image-classification", "Image classification"),
+    "text": ("text-classification", "Text classification"),
+    "audio": ("audio-classification", "Audio classification"),
+}
 # Of those that the Hub knows by a name of its own (https://huggingface.co/docs/hub/repositories-licenses) the ones that models have; the
 # names are those of SPDX in small letters.
 _HUB_LICENCES = frozenset(

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.audit.findings import KINDS, AuditFinding
+from pipelines.core.modalities.audio import AudioModality, AudioPreprocess
 from pipelines.core.preprocess import ImagePreprocess, decode_image
 from pipelines.dataset import Sample, read_sample
-from pipelines.excerpts import beginning
+from pipelines.excerpts import beginning, excerpt_of
 from pipelines.text_rows import table_of
 
 # Of each kind; the table has all of them.
@@ -21,7 +22,13 @@ _AS_IT_IS = ImagePreprocess(color="RGB", height_px=_SIDE_PX, width_px=_SIDE_PX, 
 
 
 def write_page(
-    findings: Sequence[AuditFinding], samples: Mapping[str, Sample], data: Path, project: str, summary: Mapping[str, Any], target: Path
+    findings: Sequence[AuditFinding],
+    samples: Mapping[str, Sample],
+    data: Path,
+    project: str,
+    summary: Mapping[str, Any],
+    target: Path,
+    task: str = "image",
 ) -> None:
     """Renders `pipelines/templates/audit.html.j2`; every text in it is escaped.
 
@@ -32,13 +39,15 @@ def write_page(
         project: Its name.
         summary: Content of audit.json.
         target: The page.
+        task: What samples are.
     """
     import jinja2
 
     shown = {kind: [finding for finding in findings if finding.kind == kind][:MAX_SHOWN] for kind in KINDS}
     paths = {path for rows in shown.values() for finding in rows for path in (finding.path, finding.other_path) if path}
     texts = {path for path in paths if table_of(path, samples[path].id)}
-    pictures = {path: thumbnail(read_sample(data, samples[path])) for path in sorted(paths - texts)}
+    picture_of = spectrogram if task == "audio" else thumbnail
+    pictures = {path: picture_of(read_sample(data, samples[path])) for path in sorted(paths - texts)}
     excerpts = {path: beginning(read_sample(data, samples[path]).decode("utf-8", "replace")) for path in sorted(texts)}
     templates = jinja2.FileSystemLoader(Path(__file__).parent.parent / "templates")
     environment = jinja2.Environment(
@@ -47,6 +56,12 @@ def write_page(
     content = {"summary": summary, "shown": shown, "pictures": pictures, "excerpts": excerpts}
     page = environment.get_template("audit.html.j2").render(project=project, **content)
     target.write_text(page, encoding="utf-8")
+
+
+def spectrogram(content: bytes) -> str:
+    """A sound as a data URI; empty where it does not decode."""
+    shown = excerpt_of(content, AudioModality(AudioPreprocess()))
+    return shown.picture if shown else ""
 
 
 def thumbnail(content: bytes) -> str:

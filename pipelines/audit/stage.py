@@ -86,7 +86,7 @@ def audit(
     summary |= {"n_samples": len(used), "n_examined": examined.n, "skipped": examined.skipped}
     summary["n_leaking"] = len({pair.path for pair in pairs if pair.leaks})
     write_findings(findings, out / TABLE)
-    write_page(findings, {sample.path: sample for sample in used}, data, config.project, summary, out / PAGE)
+    write_page(findings, {sample.path: sample for sample in used}, data, config.project, summary, out / PAGE, config.task)
     (out / SUMMARY).write_bytes(canonical_json(summary))
 
 

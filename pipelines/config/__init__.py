@@ -13,7 +13,16 @@ from pipelines.config.adaptation import (
     ShotAdaptation,
     plain_method,
 )
-from pipelines.config.backbones import Backbone, BestOfBackbones, ShippedBackbone, SingleBackbone, TimmBackbone, TransformersBackbone
+from pipelines.config.backbones import (
+    Backbone,
+    BestOfBackbones,
+    ShippedBackbone,
+    SingleBackbone,
+    SpectrogramBackbone,
+    TimmBackbone,
+    TimmSource,
+    TransformersBackbone,
+)
 from pipelines.config.card import CardSection
 from pipelines.config.compute import ComputeSection
 from pipelines.config.data import DataSection, SplitSection
@@ -102,9 +111,11 @@ __all__ = [
     "SingleBackbone",
     "SizeGate",
     "SlicesGate",
+    "SpectrogramBackbone",
     "SplitSection",
     "TestReuseGate",
     "TimmBackbone",
+    "TimmSource",
     "TransformersBackbone",
     "TriggerSection",
     "load_config",

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from pipelines.config.section import Section
+from pipelines.core.modalities.audio import AudioPreprocess
 from pipelines.core.preprocess import ImagePreprocess
 
 
@@ -19,8 +20,8 @@ class ShippedBackbone(Section):
     name: str = "omniglot_resnet"
 
 
-class TimmBackbone(Section):
-    """A backbone of timm, from a local safetensors file or from the Hub.
+class TimmSource(Section):
+    """A network of timm with weights from a local safetensors file or from the Hub: what backbones of such networks share.
 
     Attributes:
         name: timm's name of the architecture, for example `mobilenetv2_100`.
@@ -28,28 +29,48 @@ class TimmBackbone(Section):
             input_size, crop_pct, pad_type, sha256, licence.
         sha256: Of `weights`; needed where no JSON file beside it states it.
         hub: Repository on the Hugging Face Hub, for example `timm/resnet18.a1_in1k`; needs `revision`, a full commit id.
-        in_channels: 1 sums the first layer's filters over the colours, as timm does.
         model_args: Arguments of timm's constructor, for example `{pad_type: same}`.
-        preprocess: Replaces what the weights' own description says.
     """
 
-    kind: Literal["timm"]
     name: str
     weights: Path | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     hub: str | None = None
     revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
-    in_channels: Literal[1, 3] = 3
     model_args: dict[str, bool | int | float | str] = Field(default_factory=dict)
-    preprocess: ImagePreprocess | None = None
 
     @model_validator(mode="after")
-    def _one_source(self) -> TimmBackbone:
+    def _one_source(self) -> TimmSource:
         if (self.weights is None) == (self.hub is None):
             raise ValueError("give either weights (a safetensors file) or hub (a repository) with revision (a full commit id)")
         if self.hub is not None and self.revision is None:
             raise ValueError("hub needs revision, a full commit id of 40 hex digits: a branch name may change under you")
         return self
+
+
+class TimmBackbone(TimmSource):
+    """A backbone of timm, for images.
+
+    Attributes:
+        in_channels: 1 sums the first layer's filters over the colours, as timm does.
+        preprocess: Replaces what the weights' own description says.
+    """
+
+    kind: Literal["timm"]
+    in_channels: Literal[1, 3] = 3
+    preprocess: ImagePreprocess | None = None
+
+
+class SpectrogramBackbone(TimmSource):
+    """An image network of timm over log-mel patches of sounds, of whose features the mean is taken.
+
+    Attributes:
+        preprocess: How a sound becomes patches: as the weights were trained. The defaults are those of YAMNet, whose network is timm's
+            `mobilenetv1_100`.
+    """
+
+    kind: Literal["spectrogram"]
+    preprocess: AudioPreprocess = AudioPreprocess()
 
 
 class TransformersBackbone(Section):
@@ -95,7 +116,7 @@ class TransformersBackbone(Section):
         return self
 
 
-SingleBackbone = Annotated[ShippedBackbone | TimmBackbone | TransformersBackbone, Field(discriminator="kind")]
+SingleBackbone = Annotated[ShippedBackbone | TimmBackbone | SpectrogramBackbone | TransformersBackbone, Field(discriminator="kind")]
 ImageBackbone = Annotated[ShippedBackbone | TimmBackbone, Field(discriminator="kind")]
 
 
@@ -127,4 +148,6 @@ class BestOfBackbones(Section):
         return self
 
 
-Backbone = Annotated[ShippedBackbone | TimmBackbone | TransformersBackbone | BestOfBackbones, Field(discriminator="kind")]
+Backbone = Annotated[
+    ShippedBackbone | TimmBackbone | SpectrogramBackbone | TransformersBackbone | BestOfBackbones, Field(discriminator="kind")
+]

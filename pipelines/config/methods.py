@@ -32,14 +32,17 @@ class PrototypeMethod(Section):
 
 
 class AugmentSection(Section):
-    """Random changes of training samples that leave their label true. With `task: text` the policy is `none` unless it is stated.
+    """Random changes of training samples that leave their label true.
+
+    With `task: text` the policy is `none` unless it is stated, and with `task: audio` it is `spec_augment`.
 
     Attributes:
         policy: `shift_scale_rotate` moves, scales and turns a little; `rand_augment` draws from a list that includes brightness and
             contrast (Cubuk et al. 2019, https://arxiv.org/abs/1909.13719); `token_dropout`, for texts, leaves each token out with
-            probability `magnitude` / 3 (Iyyer et al. 2015, https://aclanthology.org/P15-1162); `none`.
-        magnitude: Of rand_augment and token_dropout, in [0, 1].
-        n_operations: Of rand_augment, drawn for each image.
+            probability `magnitude` / 3 (Iyyer et al. 2015, https://aclanthology.org/P15-1162); `spec_augment`, for sounds, masks bands of
+            time and frequency, each of up to `magnitude` / 3 of them (Park et al. 2019, https://arxiv.org/abs/1904.08779); `none`.
+        magnitude: Of rand_augment, token_dropout and spec_augment, in [0, 1].
+        n_operations: Of rand_augment, drawn for each image; of spec_augment, bands of either kind.
         flips: `auto` flips in the directions that the probe does not mind on validation images, where a flipped digit is another digit;
             that takes some hundred of them, fewer mean none.
         mixup_alpha: Blends pairs of images and labels (Zhang et al. 2017, https://arxiv.org/abs/1710.09412); 0 is off.
@@ -47,7 +50,7 @@ class AugmentSection(Section):
             batch gets one of them.
     """
 
-    policy: Literal["none", "shift_scale_rotate", "rand_augment", "token_dropout"] = "shift_scale_rotate"
+    policy: Literal["none", "shift_scale_rotate", "rand_augment", "token_dropout", "spec_augment"] = "shift_scale_rotate"
     magnitude: Fraction = 0.3
     n_operations: Annotated[int, Field(ge=1, le=8)] = 2
     flips: Literal["auto", "none", "horizontal", "vertical", "both"] = "none"

@@ -15,7 +15,7 @@ from pipelines.config.gates import SHIPPING_GATES, AdaptationGate, Gate, MinMetr
 from pipelines.config.methods import AutoMethod
 from pipelines.config.operation import BundleSection, MonitorSection, OperationSection, ServingSection, TriggerSection
 from pipelines.config.section import Section
-from pipelines.config.tasks import adaptation_problem, backbone_problem, data_problem, gate_problem, method_problem, with_text_defaults
+from pipelines.config.tasks import adaptation_problem, backbone_problem, data_problem, gate_problem, method_problem, with_task_defaults
 from pipelines.core.label_sets import SEPARATOR, LabelsPerSample
 
 # What a bundle depends on; the other sections may change without a retraining.
@@ -35,7 +35,7 @@ class ProjectConfig(Section):
 
     Attributes:
         project: Name of the model in git tags, events and the endpoint.
-        task: What a sample is: an image file, or a text in a column of the labels table.
+        task: What a sample is: an image file, a text in a column of the labels table, or a sound file.
         labels: All allowed labels, in the order of the model's outputs.
         labels_per_sample: `many`: a sample has any number of the labels, written with | between them (`cat|dog`), or none.
         adaptation: How `regraft retrain --adapt`, and drift without labels (`trigger.adapt_without_labels`), adapt the method's result.
@@ -44,7 +44,7 @@ class ProjectConfig(Section):
     """
 
     project: Annotated[str, Field(pattern="^[a-z][a-z0-9-]{1,40}[a-z0-9]$")]
-    task: Literal["image", "text"]
+    task: Literal["image", "text", "audio"]
     labels: Annotated[tuple[str, ...], Field(min_length=2)]
     labels_per_sample: LabelsPerSample = "one"
     data: DataSection = DataSection()
@@ -66,7 +66,7 @@ class ProjectConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_the_task(cls, values: Any) -> Any:
-        return with_text_defaults(values) if isinstance(values, dict) and values.get("task") == "text" else values
+        return with_task_defaults(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _fits_the_task(self) -> ProjectConfig:

@@ -1,4 +1,4 @@
-"""What goes with which task: backbones, changes of training samples, corruptions; and where recipes for texts begin."""
+"""What goes with which task: backbones, changes of training samples, corruptions; and where recipes begin."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipelines.config.adaptation import AdaptMethod, Method
-from pipelines.config.backbones import Backbone, TransformersBackbone
+from pipelines.config.backbones import Backbone
 from pipelines.config.data import DataSection
 from pipelines.config.gates import BehaviourGate, Gate, RobustnessGate
 from pipelines.config.methods import AutoMethod, LoraMethod, Recipe
@@ -15,49 +15,62 @@ from pipelines.config.methods import AutoMethod, LoraMethod, Recipe
 POLICIES: Mapping[str, tuple[str, ...]] = {
     "image": ("none", "shift_scale_rotate", "rand_augment"),
     "text": ("none", "token_dropout"),
+    "audio": ("none", "spec_augment"),
 }
 CORRUPTIONS: Mapping[str, tuple[str, ...]] = {
     "image": ("blur", "noise", "brightness", "jpeg"),
     "text": ("typos", "deletions", "case", "spaces"),
+    "audio": ("noise", "gain", "low_pass"),
 }
-# Transformers are tuned at rates far below those of convolutions (Devlin et al. 2018, https://arxiv.org/abs/1810.04805: 2e-5 to 5e-5 for
-# all layers; Howard and Ruder 2018 for rates that fall on the way down), and no picture is turned.
-_TEXT_RECIPE: Mapping[str, Any] = {"learning_rate": 1e-4, "layer_decay": 0.9, "weight_decay": 0.01}
+# By task: the kinds of backbones that read it.
+BACKBONES: Mapping[str, tuple[str, ...]] = {
+    "image": ("shipped", "timm", "best_of"),
+    "text": ("transformers",),
+    "audio": ("spectrogram",),
+}
+# By task, what a recipe says where nothing is stated. Transformers are tuned at rates far below those of convolutions (Devlin et al. 2018,
+# https://arxiv.org/abs/1810.04805: 2e-5 to 5e-5 for all layers; Howard and Ruder 2018 for rates that fall on the way down).
+_RECIPE: Mapping[str, Mapping[str, Any]] = {"text": {"learning_rate": 1e-4, "layer_decay": 0.9, "weight_decay": 0.01}, "audio": {}}
+_POLICY: Mapping[str, str] = {"text": "none", "audio": "spec_augment"}
 _RECIPES = ("fine_tune", "lp_ft", "gradual", "scratch")
 
 
-def with_text_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a conf file for texts, with what it does not say of its recipe and its corruptions; what it says stays."""
+def with_task_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a conf file, with what it does not say of recipes and corruptions for a task other than images; what it says stays."""
+    task = str(values.get("task"))
+    if task not in _RECIPE:
+        return dict(values)
     gates = values.get("gates")
-    changed = {"gates": [_with_corruptions(gate) for gate in gates]} if isinstance(gates, list | tuple) else {}
-    return {**values, **changed, **_method_of(values.get("method", {"kind": "auto"}))}
+    changed = {"gates": [_with_corruptions(gate, task) for gate in gates]} if isinstance(gates, list | tuple) else {}
+    return {**values, **changed, **_method_of(values.get("method", {"kind": "auto"}), task)}
 
 
-def _method_of(method: Any) -> dict[str, Any]:
+def _method_of(method: Any, task: str) -> dict[str, Any]:
     if not isinstance(method, Mapping):
         return {}
     if method.get("kind") == "auto" and isinstance(inner := method.get("fine_tune", {}), Mapping):
-        return {"method": {**method, "fine_tune": with_text_recipe(inner)}}
-    return {"method": with_text_recipe(method)} if method.get("kind") in _RECIPES else {}
+        return {"method": {**method, "fine_tune": with_task_recipe(inner, task)}}
+    return {"method": with_task_recipe(method, task)} if method.get("kind") in _RECIPES else {}
 
 
-def _with_corruptions(gate: Any) -> Any:
-    return {"corruptions": CORRUPTIONS["text"], **gate} if isinstance(gate, Mapping) and gate.get("kind") == "robustness" else gate
+def _with_corruptions(gate: Any, task: str) -> Any:
+    return {"corruptions": CORRUPTIONS[task], **gate} if isinstance(gate, Mapping) and gate.get("kind") == "robustness" else gate
 
 
-def with_text_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a recipe for texts, with what it does not say; what it says stays."""
+def with_task_recipe(recipe: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """The values of a recipe, with what it does not say for a task other than images; what it says stays."""
+    if task not in _RECIPE:
+        return dict(recipe)
     augment = recipe.get("augment", {})
-    changed = {"policy": "none", **augment} if isinstance(augment, Mapping) else augment
-    return {**_TEXT_RECIPE, **recipe, "augment": changed}
+    changed = {"policy": _POLICY[task], **augment} if isinstance(augment, Mapping) else augment
+    return {**_RECIPE[task], **recipe, "augment": changed}
 
 
 def backbone_problem(task: str, backbone: Backbone) -> str:
     """What is wrong with a backbone for a task; empty where nothing is."""
-    if isinstance(backbone, TransformersBackbone) == (task == "text"):
+    if backbone.kind in BACKBONES[task]:
         return ""
-    allowed = "transformers" if task == "text" else "shipped, timm or best_of"
-    return f"backbone is of kind {backbone.kind}, which does not read a {task}; task: {task} takes {allowed}"
+    return f"backbone is of kind {backbone.kind}, which does not read inputs of task: {task}; it takes {', '.join(BACKBONES[task])}"
 
 
 def method_problem(task: str, method: Method) -> str:
@@ -80,6 +93,8 @@ def _recipe_problem(task: str, method: Method | Recipe) -> str:
     augment = recipe.augment
     if augment.policy not in POLICIES[task]:
         return f"augment.policy {augment.policy} does not fit task: {task}; allowed: {', '.join(POLICIES[task])}"
+    if task == "audio" and (augment.flips != "none" or augment.cutmix_alpha > 0):
+        return "augment has flips or cutmix_alpha, which sounds do not have; remove them"
     if task == "text" and (augment.flips != "none" or augment.mixup_alpha > 0 or augment.cutmix_alpha > 0):
         return "augment has flips, mixup_alpha or cutmix_alpha, which texts do not have; remove them"
     if task == "text" and recipe.drop_path > 0:

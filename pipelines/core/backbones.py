@@ -38,6 +38,7 @@ class BackboneSpec(BaseModel):
         origin: Where the weights came from: a shipped card, a file's name, or repository@revision. Never a path of a machine.
         weights_sha256: Of the pretrained weights file; None only for an untrained backbone.
         licence: Of the pretrained weights.
+        pools_patches: Whether an input is several patches, of whose features the mean is taken: a sound's spectrograms.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,13 +50,14 @@ class BackboneSpec(BaseModel):
     origin: str
     weights_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
     licence: str = "unknown"
+    pools_patches: bool = False
 
 
 AnyBackboneSpec = Annotated[BackboneSpec | TransformersSpec, Field(discriminator="kind")]
 
 
 def build_backbone(spec: BackboneSpec | TransformersSpec) -> nn.Module:
-    """Builds the architecture, untrained, without its classifier: [b, c, h, w], or of texts [b, l] -> features [b, d].
+    """Builds the architecture, untrained, without its classifier: [b, c, h, w], [b, p, c, h, w] or, of texts, [b, l] -> features [b, d].
 
     d is timm's `head_hidden_size`, which for a VGG, a MobileNetV3 and others is not `num_features`.
 
@@ -73,13 +75,20 @@ def build_backbone(spec: BackboneSpec | TransformersSpec) -> nn.Module:
         )
     _refuse_reserved(spec)
     try:
-        return _create(spec, n_classes=0)
+        network = _create(spec, n_classes=0)
     except _CONSTRUCTOR_ERRORS as error:
         raise ConfigurationError(
             got=f"backbone.model_args {spec.model_args} and {spec.in_channels} input channels for {spec.name}: {_reason(error)}.",
             allowed="arguments that this architecture's constructor takes.",
             next_step="correct or remove backbone.model_args in the conf file, or take another architecture.",
         ) from error
+    return _pooling(network) if spec.pools_patches else network
+
+
+def _pooling(network: nn.Module) -> nn.Module:
+    from pipelines.core.patch_pooling import PatchPooling
+
+    return PatchPooling(network)
 
 
 def _reason(error: Exception) -> str:

@@ -68,7 +68,7 @@ class BundleManifest(BaseModel):
 
     format_version: Literal[1] = FORMAT_VERSION
     project: str
-    task: Literal["image", "text"]
+    task: Literal["image", "text", "audio"]
     labels: Annotated[tuple[str, ...], Field(min_length=2)]
     backbone: AnyBackboneSpec
     preprocess: Preprocess

@@ -12,7 +12,7 @@ from torch import nn
 class PatchPooling(nn.Module):
     """A network of patches as one of files: [b, p, c, h, w] -> the mean of the patches' features [b, d].
 
-    Patches of NaN are none: they are left out of the mean. The names of the tensors are the network's own.
+    Patches of NaN are none: they are left out of the mean. The names of the tensors are the network's own after `network.`
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -28,3 +28,8 @@ class PatchPooling(nn.Module):
         features: torch.Tensor = self.network(filled.flatten(0, 1)).unflatten(0, (n_files, n_patches))
         weights = present.to(features.dtype)[:, :, None]
         return (features * weights).sum(dim=1) / weights.sum(dim=1)
+
+
+def network_of_patches(backbone: nn.Module) -> nn.Module:
+    """The network that a patch goes through; of a backbone that pools none, the backbone itself."""
+    return backbone.network if isinstance(backbone, PatchPooling) else backbone

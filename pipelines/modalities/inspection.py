@@ -3,23 +3,26 @@
 task    table        copies share      in messages
 image   images.csv   pixel_digest      picture
 text    texts.csv    text_digest       text
+audio   sounds.csv   sound_digest      sound
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pipelines.image_files import ImageFile, Unusable, inspect_images, normal_path
+from pipelines.image_files import ImageFile, inspect_bytes
+from pipelines.input_files import Unusable, inspect_files, normal_path
 from pipelines.labels_table import LabelRow
+from pipelines.modalities.audio_inputs import SoundFile, inspect_sound
 from pipelines.modalities.text_inputs import TextInput, inspect_text
 from pipelines.text_rows import text_bytes
 
-InputFile = ImageFile | TextInput
+InputFile = ImageFile | TextInput | SoundFile
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class InputsTable:
         digest: The one that copies in other bytes share.
         key: What stands before the digest in the key that a sample's split is a hash of.
         noun: What an input is called in messages.
+        inspect: Looks into the bytes of one.
     """
 
     file: str
@@ -39,11 +43,17 @@ class InputsTable:
     digest: str
     key: str
     noun: str
+    inspect: Callable[[bytes], InputFile | Unusable]
 
 
+# The extension is known of the content and no column.
+_SOUND_COLUMNS = tuple(field.name for field in fields(SoundFile))[1:-1]
 INPUTS: Mapping[str, InputsTable] = {
-    "image": InputsTable("images.csv", ("width_px", "height_px", "mode", "n_bytes", "pixel_digest"), "pixel_digest", "pixels:", "picture"),
-    "text": InputsTable("texts.csv", tuple(field.name for field in fields(TextInput))[1:], "text_digest", "text:", "text"),
+    "image": InputsTable(
+        "images.csv", ("width_px", "height_px", "mode", "n_bytes", "pixel_digest"), "pixel_digest", "pixels:", "picture", inspect_bytes
+    ),
+    "text": InputsTable("texts.csv", tuple(field.name for field in fields(TextInput))[1:], "text_digest", "text:", "text", inspect_text),
+    "audio": InputsTable("sounds.csv", _SOUND_COLUMNS, "sound_digest", "sound:", "sound", inspect_sound),
 }
 
 
@@ -51,12 +61,17 @@ def inspect_inputs(task: str, data_dir: Path, rows: Sequence[LabelRow]) -> list[
     """Looks into the sample of each row, once."""
     if task == "text":
         return [inspect_text(text_bytes(row.text)) for row in rows]
-    return list(inspect_images(data_dir, [normal_path(row.path) for row in rows]))
+    return inspect_files(data_dir, [normal_path(row.path) for row in rows], INPUTS[task].inspect)
 
 
 def content_digest(file: InputFile) -> str:
     """What copies of an input in other bytes share."""
-    return file.text_digest if isinstance(file, TextInput) else file.pixel_digest
+    match file:
+        case TextInput():
+            return file.text_digest
+        case SoundFile():
+            return file.sound_digest
+    return file.pixel_digest
 
 
 def read_inputs(manifest: Path) -> tuple[InputsTable, pd.DataFrame]:

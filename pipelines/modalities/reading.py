@@ -1,6 +1,6 @@
 """How training holds inputs in memory and makes batches of them: the inference core's own adapters, cut where most is saved.
 
-Letters for shapes: b batch, c channels, h height, w width, l token ids.
+Letters for shapes: b batch, c channels, h height, w width, l token ids, p patches, t frames, m mel bands.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.modalities.adapters import modality_of
+from pipelines.core.modalities.adapters import Preprocess, modality_of
 from pipelines.core.modalities.modality import Modality
 from pipelines.core.modalities.text import TextPreprocess, padded
 from pipelines.core.preprocess import ImagePreprocess, decode_image, image_to_pixels, normalise
@@ -80,11 +80,35 @@ class TextReader:
         return padded(kept)
 
 
-def reader_of(spec: ImagePreprocess | TextPreprocess, folder: Path | None) -> Reader:
+@dataclass(frozen=True)
+class SoundReader:
+    """Keeps the patches of a sound."""
+
+    modality: Modality
+
+    @property
+    def has_one_length(self) -> bool:
+        """Sounds have a few."""
+        return False
+
+    def read(self, data: bytes) -> NDArray[np.float32]:
+        """float32 [p, 1, t, m], followed by patches of NaN up to the sound's own bucket."""
+        array = self.modality.to_array(self.modality.decode(data))
+        return np.asarray(self.modality.batch([array])[0], dtype=np.float32)
+
+    def assemble(self, kept: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """float32 [b, p, 1, t, m]."""
+        return self.modality.batch(kept)
+
+
+def reader_of(spec: Preprocess, folder: Path | None) -> Reader:
     """The reader of a preprocess spec.
 
     Args:
         spec: Of a selected backbone.
         folder: Of its files, see `modality_of`.
     """
-    return ImageReader(spec) if isinstance(spec, ImagePreprocess) else TextReader(modality_of(spec, folder))
+    if isinstance(spec, ImagePreprocess):
+        return ImageReader(spec)
+    modality = modality_of(spec, folder)
+    return TextReader(modality) if isinstance(spec, TextPreprocess) else SoundReader(modality)

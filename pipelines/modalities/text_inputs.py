@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pipelines.core.errors import DataError
 from pipelines.core.modalities.text import decode_text
-from pipelines.image_files import Unusable
+from pipelines.input_files import Unusable
 
 # What `TextPreprocess` refuses unless it is told otherwise; the tokeniser that a project uses does not matter here.
 MOST_CHARACTERS = 1_000_000

@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config.methods import AugmentSection
+from pipelines.core.modalities.adapters import Preprocess
+from pipelines.core.modalities.audio import AudioPreprocess
 from pipelines.core.modalities.text import TextPreprocess
-from pipelines.core.preprocess import ImagePreprocess
+from pipelines.modalities.spec_augment import mask_bands
 from pipelines.modalities.token_dropout import drop_tokens
 from pipelines.training.augment import augment_batch
 from pipelines.training.inputs import BatchSource
@@ -82,7 +84,7 @@ class Batches:
     batch_size: int
     augment: AugmentSection
     flips: tuple[Literal["horizontal", "vertical"], ...]
-    preprocess: ImagePreprocess | TextPreprocess | None
+    preprocess: Preprocess | None
     objective: Objective
     runtime: Runtime
     seed: int
@@ -110,9 +112,11 @@ class Batches:
             for step, (chosen, needed, batch) in enumerate(zip(every, wanted, loaded, strict=True), start=first_step):
                 yield self._step_batch(chosen, needed, batch, epoch, step)
 
-    def _augmented(self, batch: torch.Tensor, preprocess: ImagePreprocess | TextPreprocess, seeds: Sequence[int]) -> torch.Tensor:
+    def _augmented(self, batch: torch.Tensor, preprocess: Preprocess, seeds: Sequence[int]) -> torch.Tensor:
         if isinstance(preprocess, TextPreprocess):
             return drop_tokens(batch, self.augment, seeds)
+        if isinstance(preprocess, AudioPreprocess):
+            return mask_bands(batch, self.augment, seeds)
         return augment_batch(batch, self.augment, self.flips, preprocess, seeds)
 
     def _needed(self, chosen: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -14,8 +14,7 @@ from pydantic import JsonValue
 
 from pipelines.code_digest import code_digest
 from pipelines.config import ProjectConfig
-from pipelines.core.modalities.text import TextPreprocess
-from pipelines.core.preprocess import ImagePreprocess
+from pipelines.core.modalities.adapters import Preprocess
 from pipelines.progress import Progress
 from pipelines.selected_backbone import SelectedBackbone
 from pipelines.training.embedding import batch_size
@@ -55,7 +54,7 @@ class _Features:
         self._n_workers = n_workers
         self._folder = folder
         self._progress = progress
-        self._kept: dict[ImagePreprocess | TextPreprocess, KeptRows] = {}
+        self._kept: dict[Preprocess, KeptRows] = {}
 
     def __call__(self, inputs: SampleInputs) -> NDArray[np.float32]:
         network: nn.Module | None = None
@@ -75,9 +74,7 @@ class _Features:
         return fold_batch_norms(self._backbone(), inputs.preprocess.input_shape)
 
 
-def rows_key(
-    kind: str, network: nn.Module, selected: SelectedBackbone, preprocess: ImagePreprocess | TextPreprocess
-) -> dict[str, JsonValue]:
+def rows_key(kind: str, network: nn.Module, selected: SelectedBackbone, preprocess: Preprocess) -> dict[str, JsonValue]:
     """All that a network's outputs for a sample depend on, the sample apart.
 
     The weights themselves are digested, not their file: between the two lies code, and the network may have been changed since.

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.errors import DataError
-from pipelines.core.modalities.text import TextPreprocess
-from pipelines.core.preprocess import ImagePreprocess
+from pipelines.core.modalities.adapters import Preprocess
 from pipelines.dataset import Sample, read_sample
 from pipelines.modalities.reading import Reader, reader_of
 
@@ -61,7 +60,7 @@ class SampleInputs:
 
     samples: Sequence[Sample]
     data: Path
-    preprocess: ImagePreprocess | TextPreprocess
+    preprocess: Preprocess
     labels: Sequence[str]
     labels_per_sample: Literal["one", "many"] = "one"
     folder: Path | None = None

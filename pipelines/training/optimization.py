@@ -37,6 +37,9 @@ def trainable_groups(backbone: nn.Module, n_upper_blocks: int | None) -> list[li
     """
     from timm.models import group_parameters
 
+    from pipelines.core.patch_pooling import network_of_patches
+
+    backbone = network_of_patches(backbone)
     names: dict[int, list[str]] = group_parameters(backbone, cast("Any", backbone).group_matcher(coarse=True))
     blocks = [names[key] for key in sorted(names)]
     n_blocks = len(blocks) if n_upper_blocks is None else n_upper_blocks
@@ -85,10 +88,13 @@ def build_optimizer(
 def _spared_from_decay(network: nn.Sequential) -> set[int]:
     # Decaying norms and biases only moves the function. What the architecture names itself (position embeddings, class tokens) is no
     # weight of a layer either; timm's names may hold stars.
-    named_by_itself = cast("Any", network[0]).no_weight_decay() if hasattr(network[0], "no_weight_decay") else set()
+    from pipelines.core.patch_pooling import network_of_patches
+
+    backbone = cast("Any", network_of_patches(network[0]))
+    named_by_itself = backbone.no_weight_decay() if hasattr(backbone, "no_weight_decay") else set()
     return {id(parameter) for parameter in network.parameters() if parameter.ndim <= 1} | {
         id(parameter)
-        for name, parameter in network[0].named_parameters()
+        for name, parameter in backbone.named_parameters()
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in named_by_itself)
     }
 

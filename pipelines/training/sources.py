@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipelines.config import Recipe
-from pipelines.core.modalities.text import TextPreprocess
+from pipelines.core.modalities.adapters import Preprocess
 from pipelines.core.preprocess import ImagePreprocess
 from pipelines.training.boundary import BoundaryActivations, SplitBackbone, cached_boundary, split_backbone
 from pipelines.training.flips import Flip
@@ -36,7 +36,7 @@ class Sources:
     train: BatchSource
     validation: BatchSource
     upper: nn.Sequential
-    preprocess: ImagePreprocess | TextPreprocess | None
+    preprocess: Preprocess | None
 
 
 def sources_for(
@@ -58,8 +58,8 @@ def sources_for(
     images = Sources(material.train, material.validation, network, material.selected.preprocess)
     if not recipe.n_upper_blocks:
         return images
-    if isinstance(images.preprocess, TextPreprocess):
-        _LOGGER.info("frozen blocks are computed in every epoch: activations of texts differ in length and are not kept")
+    if not isinstance(images.preprocess, ImagePreprocess):
+        _LOGGER.info("frozen blocks are computed in every epoch: activations of texts and sounds differ in length and are not kept")
         return images
     if recipe.augment.policy != "none" or flips or recipe.augment.mixup_alpha > 0 or recipe.augment.cutmix_alpha > 0:
         _LOGGER.info("frozen blocks are computed in every epoch: images change from one to the next (augment)")

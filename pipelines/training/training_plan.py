@@ -16,8 +16,7 @@ from pydantic import JsonValue
 
 from pipelines.config import ProjectConfig, Recipe
 from pipelines.core.bundle import canonical_json
-from pipelines.core.modalities.text import TextPreprocess
-from pipelines.core.preprocess import ImagePreprocess
+from pipelines.core.modalities.adapters import Preprocess
 from pipelines.progress import Progress
 from pipelines.training.curve import Epoch
 from pipelines.training.inputs import BatchSource
@@ -68,7 +67,7 @@ class TrainingPlan:
     train: BatchSource
     validation: BatchSource
     flips: tuple[Literal["horizontal", "vertical"], ...]
-    preprocess: ImagePreprocess | TextPreprocess | None
+    preprocess: Preprocess | None
     config: ProjectConfig
     runtime: Runtime
     checkpoints: Path

@@ -11,12 +11,17 @@ from pipelines.validate.check import Check
 
 # Outside of these a file is probably an icon, or a scan that nobody meant to train on.
 SMALLEST_SIDE_PX, LARGEST_SIDE_PX = 8, 10_000
+# Shorter ones are a click, longer ones a recording of which a network hears some places.
+SHORTEST_SECONDS, LONGEST_SECONDS = 0.1, 60
+# A file of which so much is cut off or still was recorded badly, or is empty.
+MOST_CLIPPED_FRAC, MOST_SILENT_FRAC = 0.01, 0.95
 # Shorter ones are no sentence, longer ones a document of which a network sees the beginning.
 SHORTEST_CHARACTERS, LONGEST_CHARACTERS = 3, 20_000
 
 ROWS_USABLE: Mapping[str, str] = {
     "image": "every row names a readable image of its own",
     "text": "every row holds a text that can be read",
+    "audio": "every row names a readable sound of its own",
 }
 
 
@@ -55,4 +60,21 @@ def _text_checks() -> list[Check]:
     ]
 
 
-_CHECKS: Mapping[str, Callable[[], list[Check]]] = {"image": _image_checks, "text": _text_checks}
+def _audio_checks() -> list[Check]:
+    import great_expectations.expectations as gxe
+
+    seconds = gxe.ExpectColumnValuesToBeBetween(column="seconds", min_value=SHORTEST_SECONDS, max_value=LONGEST_SECONDS, severity="warning")
+    clipped = gxe.ExpectColumnValuesToBeBetween(column="clipped_frac", max_value=MOST_CLIPPED_FRAC, severity="warning")
+    silent = gxe.ExpectColumnValuesToBeBetween(column="silent_frac", max_value=MOST_SILENT_FRAC, severity="warning")
+    rate = gxe.ExpectColumnValuesToBeNull(column="rare_rate", severity="warning")
+    most = "at most {:.0%} of a sound is {}"
+    lengths = f"sounds last {SHORTEST_SECONDS:g} to {LONGEST_SECONDS} s"
+    return [
+        Check("seconds", "samples", lengths, seconds, lambda value: f"lasts {value:g} s"),
+        Check("clipping", "samples", most.format(MOST_CLIPPED_FRAC, "clipped"), clipped, lambda value: f"is clipped to {value:.1%}"),
+        Check("silence", "samples", most.format(MOST_SILENT_FRAC, "silent"), silent, lambda value: f"is silent to {value:.1%}"),
+        Check("rate", "samples", "sounds have the rate of many", rate, lambda value: f"has {value} Hz, as few others have"),
+    ]
+
+
+_CHECKS: Mapping[str, Callable[[], list[Check]]] = {"image": _image_checks, "text": _text_checks, "audio": _audio_checks}

@@ -14,11 +14,11 @@ from pipelines.modalities.inspection import read_inputs
 
 _UNUSABLE: tuple[ProblemKind, ...] = ("row", "file")
 # Numbers among the columns of the inputs.
-_SIZES = ("width_px", "height_px", "n_characters")
+_SIZES = ("width_px", "height_px", "n_characters", "seconds", "clipped_frac", "silent_frac")
 
 _IN_WORDS = ("damage", "personal")
-# A text in a script of so few others was hardly meant to be there, or there are too few of them to learn from.
-_RARE_SCRIPT_FRAC = 0.05
+# A text in a script of so few others was hardly meant to be there, or there are too few of them to learn from; so with a sound's rate.
+_RARE_FRAC = 0.05
 
 
 def manifest_tables(manifest: Path, labels: Sequence[str], labels_per_sample: LabelsPerSample = "one") -> dict[str, pd.DataFrame]:
@@ -31,7 +31,7 @@ def manifest_tables(manifest: Path, labels: Sequence[str], labels_per_sample: La
 
     Returns:
         `samples`: a row for each sample and for each row of the labels table that makes none: path, label, split, id, width_px and
-        height_px (of texts n_characters, script, rare_script, damage, personal),
+        height_px (of texts n_characters, script, rare_script, damage, personal; of sounds seconds, clipped_frac, silent_frac, rare_rate),
         labels_per_picture (different labels, or sets of them, under which the same picture is listed), wrong_label (the label where it is
         none of the conf file's, or no set of them; None: it is), problem (None: usable).
         `classes`: label, n_samples, n_without (usable samples that do not have it); a row for each label of the conf file.
@@ -61,7 +61,9 @@ def _samples(manifest: Path, problems: Sequence[Problem]) -> pd.DataFrame:
     table["labels_per_picture"] = table.groupby(listed.digest)["label"].transform("nunique")
     # What a column says in words is wrong with a text; nothing where it says nothing.
     if "script" in table:
-        table["rare_script"] = _rare_scripts(table["script"])
+        table["rare_script"] = _rare(table["script"])
+    if "rate_hz" in table:
+        table["rare_rate"] = _rare(table["rate_hz"])
     for column in _IN_WORDS:
         if column in table:
             table[column] = table[column].where(table[column] != "")
@@ -72,11 +74,11 @@ def _samples(manifest: Path, problems: Sequence[Problem]) -> pd.DataFrame:
     return table.astype({name: float for name in _SIZES if name in table}, errors="ignore")
 
 
-def _rare_scripts(scripts: pd.Series[str]) -> pd.Series[str]:
-    """The scripts that few texts are in, and nothing for the others; numbers and signs have none."""
-    written = scripts[scripts != ""]
-    shares = written.value_counts(normalize=True)
-    return scripts.where(scripts.map(shares) < _RARE_SCRIPT_FRAC)
+def _rare(kinds: pd.Series[str]) -> pd.Series[str]:
+    """The scripts of texts, or rates of sounds, that few have, and nothing for the others; numbers and signs have no script."""
+    stated = kinds[kinds != ""]
+    shares = stated.value_counts(normalize=True)
+    return kinds.where(kinds.map(shares) < _RARE_FRAC)
 
 
 def _problem_by_place(problems: Sequence[Problem]) -> pd.DataFrame:

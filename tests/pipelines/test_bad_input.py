@@ -24,7 +24,8 @@ from pipelines.core.bundle import file_sha256
 from pipelines.core.errors import ConfigurationError, DataError, IntegrityError
 from pipelines.core.preprocess import ImagePreprocess, decode_image, image_to_array, preprocess
 from pipelines.dataset import Sample, write_samples
-from pipelines.image_files import ImageFile, Unusable, inspect_bytes, sides_px
+from pipelines.image_files import ImageFile, inspect_bytes, sides_px
+from pipelines.input_files import Unusable
 from pipelines.selected_backbone import write_selected
 from pipelines.training.train import METHODS, KeptFolders, train
 

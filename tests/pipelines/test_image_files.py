@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.image_files import ImageFile, Unusable, inspect_bytes, inspect_images, normal_path
+from pipelines.image_files import ImageFile, inspect_bytes, inspect_images
+from pipelines.input_files import Unusable, normal_path
 from tests.pipelines.planted import picture, write_files
 
 

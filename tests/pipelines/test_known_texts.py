@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.image_files import Unusable
+from pipelines.input_files import Unusable
 from pipelines.known_texts import KnownTexts
 from pipelines.labels_table import LabelRow
 from pipelines.modalities.text_inputs import inspect_text

@@ -74,6 +74,25 @@ def make_text_bundle(folder: Path, seed: int = 0, labels: tuple[str, ...] = ("ba
     return _sealed(folder, manifest, [text.encode() for text in ("this story is great", "Noise! a weak, cheap charger", "dull")], seed)
 
 
+def make_audio_bundle(folder: Path, seed: int = 0, labels: tuple[str, ...] = ("no", "yes")) -> str:
+    """Seals a bundle of an untrained network over patches of sounds; returns its id."""
+    from pipelines.core.backbones import BackboneSpec
+    from pipelines.core.modalities.audio import AudioPreprocess
+
+    spec = BackboneSpec(name="test_resnet", in_channels=1, pools_patches=True, origin="untrained", weights_sha256=None)
+    preprocess = AudioPreprocess(patch_frames=32, patch_hop_frames=32, max_patches=4, max_seconds=20.0)
+    return _sealed(folder, _manifest("audio", spec, preprocess, labels, None), [wav(0.5, 300), wav(1.2, 3_000, 8_000)], seed)
+
+
+def wav(seconds: float, hz: float = 440, rate_hz: int = 16_000, kind: str = "WAV") -> bytes:
+    import soundfile
+
+    buffer = io.BytesIO()
+    samples = 0.3 * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate_hz)) / rate_hz)
+    soundfile.write(buffer, samples, rate_hz, format=kind)
+    return buffer.getvalue()
+
+
 def word_tokenizer() -> dict[str, object]:
     """In the format of the library tokenizers: lower case, words and signs apart, [CLS] before and [SEP] behind."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -109,12 +128,14 @@ def _sealed(folder: Path, manifest: BundleManifest, goldens: list[bytes], seed: 
 
     from pipelines.core.backbones import build_backbone
     from pipelines.core.heads import build_head
+    from pipelines.core.patch_pooling import network_of_patches
     from pipelines.core.signals import random_projection
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         backbone = build_backbone(manifest.backbone)
-        n_features = getattr(backbone, "num_features", None) or backbone.model.config.hidden_size
+        network: Any = network_of_patches(backbone)
+        n_features = getattr(network, "num_features", None) or network.model.config.hidden_size
         head = build_head(n_features, len(manifest.labels))
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
@@ -177,6 +198,13 @@ def text_bundle(tmp_path_factory: pytest.TempPathFactory) -> TestBundle:
     """Takes texts; answers good or bad."""
     folder = tmp_path_factory.mktemp("bundles") / "text"
     return TestBundle(make_text_bundle(folder), folder)
+
+
+@pytest.fixture(scope="session")
+def audio_bundle(tmp_path_factory: pytest.TempPathFactory) -> TestBundle:
+    """Takes sounds; answers no or yes."""
+    folder = tmp_path_factory.mktemp("bundles") / "audio"
+    return TestBundle(make_audio_bundle(folder), folder)
 
 
 @pytest.fixture(scope="session")
@@ -252,4 +280,11 @@ def small_images() -> list[bytes]:
 @pytest.fixture
 def helpers() -> dict[str, Callable[..., object]]:
     """The functions of this file, which test files cannot import."""
-    return {"png": png, "encoded": encoded, "wait_until": wait_until, "make_bundle": make_bundle, "make_text_bundle": make_text_bundle}
+    return {
+        "png": png,
+        "encoded": encoded,
+        "wait_until": wait_until,
+        "make_bundle": make_bundle,
+        "make_text_bundle": make_text_bundle,
+        "wav": wav,
+    }

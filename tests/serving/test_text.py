@@ -221,5 +221,5 @@ class TestDescription:
         with TestClient(build_app(lambda: one)) as client:
             content = client.get("/openapi.json").json()["paths"]["/predict"]["post"]["requestBody"]["content"]
         references = {schema["$ref"].rpartition("/")[2] for schema in content["application/json"]["schema"]["oneOf"]}
-        assert references == {"JsonImagesRequest", "JsonTextsRequest"}
+        assert references == {"JsonImagesRequest", "JsonTextsRequest", "JsonSoundsRequest"}
         assert content["multipart/form-data"]["schema"]["required"] == ["images"]

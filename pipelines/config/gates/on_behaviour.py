@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from pipelines.config.gates.on_answers import Level, MinN
 from pipelines.config.section import Fraction, Section
 
-Corruption = Literal["blur", "noise", "brightness", "jpeg", "typos", "deletions", "case", "spaces"]
+Corruption = Literal["blur", "noise", "brightness", "jpeg", "typos", "deletions", "case", "spaces", "gain", "low_pass"]
 
 
 class NegativeTransferGate(Section):

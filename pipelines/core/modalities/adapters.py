@@ -8,26 +8,29 @@ from typing import Annotated
 from pydantic import Field
 
 from pipelines.core.errors import ConfigurationError, IntegrityError
+from pipelines.core.modalities.audio import AudioModality, AudioPreprocess
 from pipelines.core.modalities.image import ImageModality
 from pipelines.core.modalities.modality import Modality
 from pipelines.core.modalities.text import TextModality, TextPreprocess
 from pipelines.core.preprocess import ImagePreprocess
 
-Preprocess = Annotated[ImagePreprocess | TextPreprocess, Field(discriminator="kind")]
+Preprocess = Annotated[ImagePreprocess | TextPreprocess | AudioPreprocess, Field(discriminator="kind")]
 
 
-def modality_of(spec: ImagePreprocess | TextPreprocess, folder: Path | None = None) -> Modality:
+def modality_of(spec: Preprocess, folder: Path | None = None) -> Modality:
     """The adapter of a spec.
 
     Args:
         spec: Of a bundle, or of a selected backbone.
-        folder: Where the files lie that the spec refers to: the bundle, or the folder of `backbone.json`. Images need none.
+        folder: Where the files lie that the spec refers to: the bundle, or the folder of `backbone.json`. Texts alone need one.
 
     Raises:
         IntegrityError: The spec refers to files and there is no folder.
     """
     if isinstance(spec, ImagePreprocess):
         return ImageModality(spec)
+    if isinstance(spec, AudioPreprocess):
+        return AudioModality(spec)
     if folder is None:
         raise IntegrityError(
             got="the preprocess spec of a text backbone without the folder of its tokeniser.",
@@ -37,7 +40,7 @@ def modality_of(spec: ImagePreprocess | TextPreprocess, folder: Path | None = No
     return TextModality(spec, folder)
 
 
-def image_spec(spec: ImagePreprocess | TextPreprocess) -> ImagePreprocess:
+def image_spec(spec: Preprocess) -> ImagePreprocess:
     """The spec of a model for images, for what is there for images alone.
 
     Raises:

@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 # What the decoder may be asked to parse. libsndfile knows some 25 formats; each is attack surface of the endpoint.
 AUDIO_FORMATS = ("WAV", "WAVEX", "FLAC", "OGG")
 # The first bytes of a file, looked at before libsndfile sees it.
-_MAGIC = (b"RIFF", b"fLaC", b"OggS")
+_MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg"}
 MIN_RATE_HZ, MAX_RATE_HZ, MAX_CHANNELS = 1_000, 384_000, 16
 # Numbers of patches that files are batched by, each at most half as many again as the one before.
 BUCKET_PATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+# Ten minutes take 230 MB while they are decoded at 48 kHz and brought to another rate.
+MOST_SECONDS = 600.0
 _CLIPPED, _SILENT = 0.999, 10 ** (-60 / 20)
 _BLOCK_SAMPLES = 1 << 20
 # The order is the order of the columns in a bundle's reference.
@@ -64,12 +66,17 @@ class AudioPreprocess(BaseModel):
     max_patches: Annotated[int, Field(ge=1, le=BUCKET_PATCHES[-1])] = 16
     mean: float = 0.0
     std: Annotated[float, Field(gt=0)] = 1.0
-    max_seconds: Annotated[float, Field(gt=0, le=7_200)] = 600.0
+    max_seconds: Annotated[float, Field(gt=0, le=MOST_SECONDS)] = MOST_SECONDS
 
     @property
     def n_channels(self) -> int:
         """A spectrogram is an image of one channel."""
         return 1
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """Of one network input of one patch: [p, c, t, m]."""
+        return 1, self.n_channels, self.patch_frames, self.log_mel.n_mels
 
     @property
     def patch_samples(self) -> int:
@@ -84,11 +91,13 @@ class Sound:
     Attributes:
         samples: float32 [n], mono, at the spec's rate; usually in [-1, 1].
         file_rate_hz: As the file has it.
+        n_file_samples: Of each of the file's channels.
         clipped_frac: Of the samples of all channels, before anything was done to them.
     """
 
     samples: NDArray[np.float32]
     file_rate_hz: int
+    n_file_samples: int
     clipped_frac: float
 
 
@@ -115,6 +124,16 @@ class AudioModality:
         except DataError:
             return None
 
+    def file_rate_hz(self, data: bytes) -> int:
+        """Samples a second as the header states them.
+
+        Raises:
+            DataError: The bytes are no sound file of an allowed format, or one of an unusual rate or length.
+        """
+        with _opened(data) as file:
+            _refuse_unfit(file, self.spec.max_seconds)
+            return int(file.samplerate)
+
     def decode(self, data: bytes) -> Sound:
         """Decodes, mixes to mono and resamples.
 
@@ -125,7 +144,7 @@ class AudioModality:
             _refuse_unfit(file, self.spec.max_seconds)
             mono, n_clipped, n_values = _read_mono(file)
             rate = file.samplerate
-        return Sound(_resampled(mono, rate, self.spec.sample_rate_hz), rate, n_clipped / n_values)
+        return Sound(_resampled(mono, rate, self.spec.sample_rate_hz), rate, len(mono), n_clipped / n_values)
 
     def to_array(self, decoded: Sound) -> NDArray[np.float32]:
         """float32 [p, 1, t, m]; what is shorter than one patch is followed by silence."""
@@ -139,6 +158,11 @@ class AudioModality:
             for place in spread_evenly(n_patches, spec.max_patches)
         ]
         return ((np.stack(patches) - np.float32(spec.mean)) / np.float32(spec.std))[:, None]
+
+    def spectrogram(self, decoded: Sound) -> NDArray[np.float32]:
+        """float32 [t, m], of the whole sound and not normalised: to be looked at."""
+        missing = self.spec.log_mel.window_samples - len(decoded.samples)
+        return log_mel(np.pad(decoded.samples, (0, max(0, missing))), self.spec.sample_rate_hz, self.spec.log_mel)
 
     def input_statistics(self, decoded: Sound) -> NDArray[np.float32]:
         """As `sound_statistics`."""
@@ -155,6 +179,11 @@ class AudioModality:
         for row, array in zip(batch, arrays, strict=True):
             row[: len(array)] = array
         return batch
+
+
+def sound_extension(data: bytes) -> str:
+    """Of a file with this content, for example `.wav`; empty where it is none of the formats."""
+    return _MAGIC.get(data[:4], "")
 
 
 def bucket_patches(n_patches: int) -> int:
@@ -215,7 +244,7 @@ def _opened(data: bytes) -> SoundFile:
     """
     import soundfile
 
-    if not data.startswith(_MAGIC):
+    if data[:4] not in _MAGIC:
         raise _undecodable(data, "none of these formats")
     try:
         file = soundfile.SoundFile(io.BytesIO(data))

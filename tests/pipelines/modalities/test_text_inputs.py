@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from pipelines.image_files import Unusable
+from pipelines.input_files import Unusable
 from pipelines.modalities.text_inputs import TextInput, encoding_damage, inspect_text, main_script, personal_data, text_digest
 
 
