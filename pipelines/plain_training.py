@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import JsonValue
 
 from pipelines.answers import TestAnswers, read_answers
 from pipelines.baselines import Baseline, Outcome
@@ -70,13 +71,13 @@ def write_plain_training(outcome: Outcome, samples: Sequence[Sample], unlabelled
     """
     if outcome.evaluation is not None:
         shutil.copyfile(outcome.evaluation / "predictions.csv", out / "predictions.csv")
-    content = {
+    content: dict[str, JsonValue] = {
         "state": outcome.state,
         "why": outcome.why,
-        "domains": sorted({item.domain for item in unlabelled}),
-        "target_ids": sorted(sample.id for sample in target_samples(samples, unlabelled)),
+        "domains": [*sorted({item.domain for item in unlabelled})],
+        "target_ids": [*sorted(sample.id for sample in target_samples(samples, unlabelled))],
     }
-    (out / "plain_training.json").write_bytes(canonical_json(content))  # type: ignore[arg-type]
+    (out / "plain_training.json").write_bytes(canonical_json(content))
 
 
 def read_plain_training(folder: Path, labels_per_sample: LabelsPerSample) -> PlainTraining:

@@ -38,6 +38,8 @@ _PACKAGES = {
 }
 # Buffers that older versions of the library saved and newer ones compute.
 _COMPUTED = ("position_ids", "token_type_ids", "masked_bias", "attn.bias")
+# RoBERTa and its kin count positions from behind the padding id.
+_COUNT_FROM_PADDING = ("roberta", "camembert", "xlm-roberta", "mpnet", "longformer")
 
 
 @dataclass(frozen=True)
@@ -172,19 +174,14 @@ def _read_config(file: Path) -> dict[str, JsonValue]:
 
 def _refuse_too_many_tokens(content: dict[str, JsonValue], max_tokens: int) -> None:
     stated = next((content[key] for key in ("max_position_embeddings", "n_positions", "n_ctx") if isinstance(content.get(key), int)), None)
-    # RoBERTa and its kin count positions from behind the padding id.
-    reserved = int(content["pad_token_id"]) + 1 if _counts_from_padding(content) else 0  # type: ignore[arg-type]
+    padding = content.get("pad_token_id")
+    reserved = padding + 1 if isinstance(padding, int) and content["model_type"] in _COUNT_FROM_PADDING else 0
     if isinstance(stated, int) and max_tokens > stated - reserved:
         raise ConfigurationError(
             got=f"backbone.max_tokens {max_tokens} for a model of {stated - reserved} positions.",
             allowed=f"at most {stated - reserved}.",
             next_step="lower backbone.max_tokens in the conf file.",
         )
-
-
-def _counts_from_padding(content: dict[str, JsonValue]) -> bool:
-    is_kin = content["model_type"] in ("roberta", "camembert", "xlm-roberta", "mpnet", "longformer")
-    return is_kin and isinstance(content.get("pad_token_id"), int)
 
 
 def load_transformer(files: TransformerFiles, spec: TransformersSpec) -> nn.Module:

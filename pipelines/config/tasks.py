@@ -70,7 +70,7 @@ def backbone_problem(task: str, backbone: Backbone) -> str:
     """What is wrong with a backbone for a task; empty where nothing is."""
     if backbone.kind in BACKBONES[task]:
         return ""
-    return f"backbone is of kind {backbone.kind}, which does not read inputs of task: {task}; it takes {', '.join(BACKBONES[task])}"
+    return f"backbone is of kind {backbone.kind}, which task: {task} does not take; it takes {', '.join(BACKBONES[task])}"
 
 
 def method_problem(task: str, method: Method) -> str:

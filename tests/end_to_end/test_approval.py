@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from flows.environment import apply_environment
 from flows.server import running_server, stop_server
@@ -22,6 +20,7 @@ from pipelines.versioning.registry import refusals
 from pipelines.workspace import Workspace
 from tests.conftest import git
 from tests.end_to_end.browser import CHROMIUM, page_in_browser
+from tests.end_to_end.digits_workspace import two_digits_workspace
 from tests.end_to_end.test_retrain import environment, regraft
 from tests.flows.conftest import preserved_environment
 
@@ -33,16 +32,7 @@ POOL = "regraft-workspace"
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     """A workspace with real digits, its deployments on a server of its own, and a worker."""
-    from sklearn.datasets import load_digits
-
-    root = tmp_path_factory.mktemp("approval")
-    digits = load_digits()
-    for index in np.flatnonzero(digits.target < 2)[:300]:
-        folder = root / "source" / f"digit {digits.target[index]}"
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((digits.images[index] * 255 // 16).astype(np.uint8)).save(folder / f"{index}.png")
-    regraft("init", str(root / "workspace"), "--from", str(root / "source"))
-    workspace = Workspace(root / "workspace")
+    workspace = two_digits_workspace(tmp_path_factory.mktemp("approval"))
     with preserved_environment():
         os.environ.update(environment())
         try:

@@ -17,13 +17,13 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
-from PIL import Image
 
 from flows.environment import apply_environment
 from flows.server import running_server, stop_server
 from flows.worker import start_worker, stop_worker
 from pipelines.workspace import Workspace
 from tests.end_to_end.browser import CHROMIUM, page_in_browser
+from tests.end_to_end.digits_workspace import two_digits_workspace
 from tests.end_to_end.test_retrain import environment, regraft
 from tests.flows.conftest import preserved_environment, until
 
@@ -36,16 +36,7 @@ _DEAD_AFTER_SECONDS = 60  # two heartbeats
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     """Real digits, deployments on a server of the workspace's own, a fine-tuning that takes a while."""
-    from sklearn.datasets import load_digits
-
-    root = tmp_path_factory.mktemp("killed")
-    digits = load_digits()
-    for index in np.flatnonzero(digits.target < 2)[:300]:
-        folder = root / "source" / f"digit {digits.target[index]}"
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((digits.images[index] * 255 // 16).astype(np.uint8)).save(folder / f"{index}.png")
-    regraft("init", str(root / "workspace"), "--from", str(root / "source"))
-    workspace = Workspace(root / "workspace")
+    workspace = two_digits_workspace(tmp_path_factory.mktemp("killed"))
     conf = workspace.root / "conf" / "workspace.yaml"
     gates = [{"kind": "min_metric", "floor": 0.5}, {"kind": "beats_champion", "without_champion": "pass", "margin": 0.3}]
     conf.write_text(yaml.safe_dump(yaml.safe_load(conf.read_text(encoding="utf-8")) | {"gates": gates}), encoding="utf-8")

@@ -219,8 +219,8 @@ def test_corruptions_change_a_sound_more_and_more_and_the_same_way_each_time(tmp
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"backbone": {"kind": "shipped"}}, "does not read inputs of task: audio; it takes spectrogram"),
-        ({"task": "image"}, "does not read inputs of task: image; it takes shipped, timm, best_of"),
+        ({"backbone": {"kind": "shipped"}}, "of kind shipped, which task: audio does not take; it takes spectrogram"),
+        ({"task": "image"}, "which task: image does not take; it takes shipped, timm, best_of"),
         ({"method": {"kind": "fine_tune", "augment": {"policy": "rand_augment"}}}, "allowed: none, spec_augment"),
         ({"method": {"kind": "fine_tune", "augment": {"flips": "horizontal"}}}, "flips or cutmix_alpha, which sounds do not have"),
         ({"gates": [{"kind": "robustness", "corruptions": ["blur"]}]}, "corruptions of task: audio are noise, gain, low_pass"),

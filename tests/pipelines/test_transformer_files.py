@@ -146,8 +146,8 @@ def test_an_entry_names_one_pinned_source(tmp_path: Path, changes: dict[str, Any
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"task": "image"}, "of kind transformers, which does not read a image; task: image takes shipped, timm or best_of"),
-        ({"backbone": {"kind": "shipped"}}, "of kind shipped, which does not read a text; task: text takes transformers"),
+        ({"task": "image"}, "of kind transformers, which task: image does not take; it takes shipped, timm, best_of"),
+        ({"backbone": {"kind": "shipped"}}, "of kind shipped, which task: text does not take; it takes transformers"),
         ({"method": {"kind": "lp_ft", "augment": {"policy": "rand_augment"}}}, "allowed: none, token_dropout"),
         ({"method": {"kind": "lp_ft", "augment": {"flips": "auto"}}}, "which texts do not have"),
         ({"method": {"kind": "fine_tune", "drop_path": 0.1}}, "drop_path is for backbones of timm"),

@@ -18,6 +18,7 @@ from PIL import Image
 
 from pipelines.core.bundle import BundleManifest, seal
 from pipelines.core.preprocess import ImagePreprocess
+from tests.serving.routes import wait_until
 
 LABELS = ("cat", "dog", "owl")
 
@@ -261,15 +262,6 @@ def start_endpoint() -> Iterator[Callable[..., object]]:
             return endpoint
 
         yield start
-
-
-def wait_until(holds: Callable[[], bool], seconds: float = 20) -> None:
-    import time
-
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 @pytest.fixture

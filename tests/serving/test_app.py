@@ -26,6 +26,7 @@ from pipelines.core.predict import Predictor
 from pipelines.core.request_log import read_feedback, read_requests
 from serving.app import build_app
 from serving.endpoint import Endpoint
+from tests.serving.routes import failure, serving
 
 
 def files(*images: bytes) -> list[tuple[str, tuple[str, bytes]]]:
@@ -42,29 +43,19 @@ def module_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def endpoint(bundle: Any, module_log: Path) -> Any:
-    from serving.settings import EndpointSettings
-
-    one = Endpoint(EndpointSettings(log_dir=module_log, max_request_mb=1, max_inputs_per_request=4, max_request_megapixels=5), bundle.path)
-    one.start()
-    while one.slot.current is None:
-        time.sleep(0.01)
-    yield one
-    one.stop()
+def served(bundle: Any, module_log: Path) -> Any:
+    with serving(bundle.path, log_dir=module_log, max_request_mb=1, max_inputs_per_request=4, max_request_megapixels=5) as both:
+        yield both
 
 
 @pytest.fixture(scope="module")
-def client(endpoint: Endpoint) -> Any:
-    with TestClient(build_app(lambda: endpoint), raise_server_exceptions=False) as client:
-        yield client
+def endpoint(served: Any) -> Any:
+    return served[0]
 
 
-def failure(response: Any, status: int, code: str) -> dict[str, str]:
-    body: dict[str, str] = response.json()
-    assert (response.status_code, body["code"]) == (status, code), response.text
-    assert body.keys() == {"code", "message", "next_step", "request_id"}
-    assert all(body.values())
-    return body
+@pytest.fixture(scope="module")
+def client(served: Any) -> Any:
+    return served[1]
 
 
 class TestPredict:

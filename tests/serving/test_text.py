@@ -18,7 +18,7 @@ from pipelines.core.modalities.text import TEXT_STATISTICS
 from pipelines.core.predict import Predictor
 from pipelines.core.request_log import read_requests
 from serving.app import build_app
-from serving.endpoint import Endpoint
+from tests.serving.routes import failure, serving
 
 TEXTS = ["this story is great", "A weak, cheap charger!", "Das Bild ist \N{THUMBS DOWN SIGN}", "قصة رائعة"]
 WORD = "secretword"
@@ -30,30 +30,20 @@ def module_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def endpoint(text_bundle: Any, module_log: Path) -> Any:
-    from serving.settings import EndpointSettings
-
+def served(text_bundle: Any, module_log: Path) -> Any:
     limits = {"max_inputs_per_request": 8, "max_request_characters": 200_000, "max_request_mb": 12}
-    one = Endpoint(EndpointSettings(log_dir=module_log, raw_dir=module_log / "raw", sample_raw_frac=1, **limits), text_bundle.path)
-    one.start()
-    while one.slot.current is None:
-        time.sleep(0.01)
-    yield one
-    one.stop()
+    with serving(text_bundle.path, log_dir=module_log, raw_dir=module_log / "raw", sample_raw_frac=1, **limits) as both:
+        yield both
 
 
 @pytest.fixture(scope="module")
-def client(endpoint: Endpoint) -> Any:
-    with TestClient(build_app(lambda: endpoint), raise_server_exceptions=False) as client:
-        yield client
+def endpoint(served: Any) -> Any:
+    return served[0]
 
 
-def failure(response: Any, status: int, code: str) -> dict[str, str]:
-    body: dict[str, str] = response.json()
-    assert (response.status_code, body["code"]) == (status, code), response.text
-    assert body.keys() == {"code", "message", "next_step", "request_id"}
-    assert all(body.values())
-    return body
+@pytest.fixture(scope="module")
+def client(served: Any) -> Any:
+    return served[1]
 
 
 def post(client: TestClient, body: bytes) -> Any:
@@ -222,4 +212,4 @@ class TestDescription:
             content = client.get("/openapi.json").json()["paths"]["/predict"]["post"]["requestBody"]["content"]
         references = {schema["$ref"].rpartition("/")[2] for schema in content["application/json"]["schema"]["oneOf"]}
         assert references == {"JsonImagesRequest", "JsonTextsRequest", "JsonSoundsRequest"}
-        assert content["multipart/form-data"]["schema"]["required"] == ["images"]
+        assert [form["required"] for form in content["multipart/form-data"]["schema"]["oneOf"]] == [["images"], ["sounds"]]

@@ -241,8 +241,12 @@ def load_tokenizer(file: Path, sha256: str) -> tuple[Tokenizer, int]:
         raise _wrong_tokenizer(f"{TOKENIZER_FILE} with sha256 {digest} instead of {sha256}")
     try:
         tokenizer = Tokenizer.from_str(content.decode())
-    # The library raises plain exceptions for whatever it cannot read.
+    except UnicodeDecodeError as error:
+        raise _wrong_tokenizer(f"{TOKENIZER_FILE}, which is not UTF-8") from error
     except Exception as error:
+        # The library raises plain exceptions for whatever it cannot read, and none of a class of its own.
+        if type(error) is not Exception:
+            raise
         raise _wrong_tokenizer(f"{TOKENIZER_FILE}, which the library tokenizers cannot read ({error})") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()

@@ -40,7 +40,7 @@ def reverse_gradient(values: torch.Tensor, weight: float) -> torch.Tensor:
     return values.detach() + (kept - kept.detach())
 
 
-def domain_head(head: nn.Module, n_hidden: int, seed: int) -> nn.Module:
+def domain_head(head: nn.Linear, n_hidden: int, seed: int) -> nn.Module:
     """The classifier with a discriminator beside it: called it gives the classifier's logits, so the network answers as it did.
 
     Args:
@@ -54,7 +54,7 @@ def domain_head(head: nn.Module, n_hidden: int, seed: int) -> nn.Module:
         def __init__(self) -> None:
             super().__init__()
             self.classifier = head
-            n_features = int(head.in_features)  # type: ignore[arg-type]
+            n_features = head.in_features
             self.discriminator = nn.Sequential(nn.Linear(n_features, n_hidden), nn.ReLU(), nn.Linear(n_hidden, 1))
 
         def forward(self, features: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from pydantic import JsonValue
@@ -50,7 +50,7 @@ def adapt_by_dann(material: Material, method: AdaptMethod, source: nn.Sequential
     from torch import nn
 
     recipe, config = method.dann.recipe, material.config
-    network = nn.Sequential(source[0], domain_head(source[1], method.dann.n_hidden, config.seed))
+    network = nn.Sequential(source[0], domain_head(cast("nn.Linear", source[1]), method.dann.n_hidden, config.seed))
     plan = _plan(material, method, recipe, network, material.train, target)
     steps = epoch_batches(config.seed, 0, len(material.train), recipe.batch_size)
     loss = DannLoss(
