@@ -186,7 +186,7 @@ def _find(source: Path, kind: _Kind) -> _Inputs:
         raise DataError(
             got=f"{source}, which names no {kind.noun}.",
             allowed=f"at least one: {', '.join(kind.suffixes)}.",
-            next_step=f"name the folder that holds the {kind.noun}s.",
+            next_step=f"name the folder that holds the {kind.noun}s, or a table with the column {kind.column}.",
         )
     return found
 
