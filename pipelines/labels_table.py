@@ -183,8 +183,11 @@ def refuse_columns(table: Path, columns: Sequence[str], holds: Holds) -> None:
     faults = [f"without the column {', '.join(missing)}"] if missing else []
     faults += [f"with the column {', '.join(map(repr, twice))} twice"] if twice else []
     optional = optional_columns(holds)
+    there = ", ".join(repr(column) for column in columns) or "no columns"
+    if holds == "unlabelled texts":  # of a table without a header the first line is a text, and what is said may be logged
+        there = f"{len(columns)} columns"
     raise DataError(
-        got=f"{table.name} {' and '.join(faults)}; it has {', '.join(repr(column) for column in columns) or 'no columns'}.",
+        got=f"{table.name} {' and '.join(faults)}; it has {there}.",
         allowed=f"comma-separated columns {', '.join(_REQUIRED[holds])}, each once"
         + (f"; optional are {', '.join(optional)}." if optional else "."),
         next_step="correct the first line of the table.",

@@ -1,4 +1,4 @@
-"""`regraft labels` in real workspaces of texts and of sounds: out to people, back, and into a dataset version."""
+"""`regraft labels` and `regraft predict` in real workspaces of texts and of sounds."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from flows.cli.app import main
@@ -257,3 +258,20 @@ def test_no_word_of_a_text_is_said_or_logged(
         shown = capsys.readouterr()
         assert shown.err + shown.out
         assert WORD not in shown.err + shown.out + caplog.text
+
+
+def test_the_champion_predicts_a_batch(made: Made, place: Place, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    source, out = tmp_path / "batch", tmp_path / "out.csv"
+    source.mkdir()
+    contents = [content for content, _ in made.inputs]
+    if made.task == "text":
+        source = source / "new.jsonl"
+        source.write_text("".join(json.dumps({"text": content.decode()}) + "\n" for content in contents))
+    else:
+        for number, content in enumerate(contents):
+            (source / f"{number:02d}.wav").write_bytes(content)
+    summary = call(capsys, place, "predict", str(source), "--out", str(out))
+    assert (summary["n_predicted"], summary["n_problems"], summary["bundle"]) == (N_REQUESTS, 0, made.bundle)
+    assert WORD not in out.read_text()
+    # Even untrained features tell these apart, but for the odd texts.
+    assert np.mean(pd.read_csv(out)["label"] == [label for _, label in made.inputs]) > 0.75
