@@ -1,4 +1,4 @@
-"""The flow `batch`: a folder or a table of images through the champion, to a file of predictions."""
+"""The flow `batch`: a folder or a table of inputs through the champion, to a file of predictions."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def _run_name() -> str:
 
 @flow(name="batch", flow_run_name=_run_name, persist_result=False)
 def batch_flow(workspace: str, inputs: str, out: str, conf: str | None = None) -> dict[str, Any]:
-    """Predicts every image that `inputs` names with the champion.
+    """Predicts every input that `inputs` names with the champion.
 
     Args:
         workspace: Its folder.
-        inputs: A folder of images, or a CSV or Parquet table with the column `path`; on the machine of the worker.
+        inputs: A folder, or a table: with the column `path`, of texts `text`; on the machine of the worker.
         out: The `.csv` or `.parquet` file of predictions; replaced in one step when all are there.
         conf: Conf file; needed where there are several.
 

@@ -24,7 +24,7 @@ def predict_batch(session: Session, source: Path, out: Path, progress: Progress,
 
     Raises:
         ConfigurationError: There is no champion, no such source, or a file that cannot be written there.
-        DataError: The source names no image.
+        DataError: The source names no input.
     """
     if run_step is None:
         return _predict(_champion(session), source, out, progress)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.labelling import LABELS, handed_out, one_at_a_time
+from flows.labelling import LABELS, handed_out, one_at_a_time, texts_for_sheet
 from flows.labelling_results import Taken
 from flows.session import Session
 from pipelines.core.errors import ConfigurationError
@@ -39,7 +39,7 @@ def take_labels(session: Session, file: Path) -> Taken:
 
     Raises:
         ConfigurationError: There is no such file.
-        DataError: It is none of these formats; nothing was taken.
+        DataError: It is none of these formats, or one of other inputs than the project's; nothing was taken.
     """
     with one_at_a_time(session):
         return _taken_now(session, file)
@@ -86,7 +86,7 @@ def _answers(session: Session, file: Path) -> list[Answer]:
             next_step="name the file.",
         )
     if file.suffix.lower() == ".json":
-        return read_export(file, session.config.labels_per_sample)
+        return read_export(file, session.config.labels_per_sample, session.config.task)
     return read_sheet(file, session.config.labels, session.config.labels_per_sample)
 
 
@@ -109,7 +109,8 @@ def _write_quarantine(session: Session, returned: Returned, file: Path) -> Path 
 
     folder, target = session.workspace.state / LABELS, None
     if returned.refused:
-        content = as_sheet(returned.refused, with_reasons=True)
+        texts = texts_for_sheet(session, [line.task for line in returned.refused if line.task is not None])
+        content = as_sheet(returned.refused, with_reasons=True, texts=texts)
         target = folder / f"{_QUARANTINE}-{hashlib.sha256(content).hexdigest()[:12]}.csv"
         replace_file(target, content, session.workspace.state / "tmp" / "labels")
     is_quarantine = file.resolve().parent == folder.resolve() and file.name.startswith(f"{_QUARANTINE}-")

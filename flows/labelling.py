@@ -1,13 +1,13 @@
 """What to label next: out of the request log, and to people.
 
-.regraft/labels/NAME/   what was handed out: tasks.csv, tasks.json (Label Studio), config.xml, images/, handed_out.json
+.regraft/labels/NAME/   what was handed out: tasks.csv, tasks.json (Label Studio), config.xml, handed_out.json, and a folder with the inputs
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +28,7 @@ from pipelines.label_queue import (
 from pipelines.short_names import short_name
 
 if TYPE_CHECKING:
-    from pipelines.label_studio import ImageLinks
+    from pipelines.label_studio import Links
     from pipelines.label_tasks import LabelTask
 
 RANDOM_FRAC = 0.2
@@ -46,7 +46,7 @@ def next_labels(
     budget: int,
     random_frac: float = RANDOM_FRAC,
     seed: int = 0,
-    links: ImageLinks = "local-files",
+    links: Links = "local-files",
     *,
     again: bool = False,
 ) -> HandedOut:
@@ -57,18 +57,17 @@ def next_labels(
         budget: At most so many inputs.
         random_frac: Share of the budget that is drawn at random, in [0, 1].
         seed: The same log and seed give the same inputs.
-        links: How Label Studio's tasks name the images.
+        links: How Label Studio's tasks name images and sounds; texts are in them.
         again: Also what was handed out before and has no label yet.
 
     Raises:
-        ConfigurationError: There is no champion whose answers could be compared, or the project is one of texts.
+        ConfigurationError: There is no champion whose answers could be compared.
     """
-    _refuse_texts(session)
     with one_at_a_time(session):
         return _handed_out_now(session, budget, random_frac, seed, links, again=again)
 
 
-def _handed_out_now(session: Session, budget: int, random_frac: float, seed: int, links: ImageLinks, *, again: bool) -> HandedOut:
+def _handed_out_now(session: Session, budget: int, random_frac: float, seed: int, links: Links, *, again: bool) -> HandedOut:
     from pipelines.label_tasks import pick, write_tasks
     from pipelines.staging import staged_folder
 
@@ -82,33 +81,19 @@ def _handed_out_now(session: Session, budget: int, random_frac: float, seed: int
         return HandedOut(None, 0, 0, 0, len(out), queue.n_waiting, queue.n_of_bundle)
     names = hashlib.sha256("".join(one.waiting.request_id for one in picks).encode()).hexdigest()
     folder = session.workspace.state / LABELS / f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{names[:8]}"
+    config = session.config
     with staged_folder(folder) as staging:
-        tasks, n_left_out = write_tasks(picks, session.workspace.serving / "raw", staging, session.config.labels_per_sample)
+        tasks, n_left_out = write_tasks(picks, session.workspace.serving / "raw", staging, config.labels_per_sample, config.task)
         _write_exports(session, tasks, staging, links)
     n_random = sum(task.picked_by == "random" for task in tasks)
     return HandedOut(folder, n_random, len(tasks) - n_random, n_left_out, len(out), queue.n_waiting, queue.n_of_bundle)
 
 
 def labels_config(session: Session) -> str:
-    """Label Studio's labelling interface for the project's labels.
-
-    Raises:
-        ConfigurationError: The project is one of texts.
-    """
-    _refuse_texts(session)
+    """Label Studio's labelling interface for the project's labels."""
     from pipelines.label_studio import labelling_config
 
-    return labelling_config(session.config.labels, session.config.labels_per_sample)
-
-
-def _refuse_texts(session: Session) -> None:
-    config = session.config
-    if config.task != "image":
-        raise ConfigurationError(
-            got=f"the project {config.project}, whose task is {config.task}.",
-            allowed="task: image; sheets and Label Studio tasks are made of images only.",
-            next_step=f"send labels to the endpoint's /feedback, or ingest a table with {config.task} and label with `regraft ingest`.",
-        )
+    return labelling_config(session.config.labels, session.config.labels_per_sample, session.config.task)
 
 
 def _read(session: Session, budget: int, left_out: set[str]) -> LabelQueue:
@@ -131,25 +116,35 @@ def _read(session: Session, budget: int, left_out: set[str]) -> LabelQueue:
 
 def _in_data(session: Session) -> set[str]:
     """sha256 of the raw inputs whose bytes are in the data already."""
+    from pipelines.ingest import known_content
     from pipelines.known_content import KnownContent, file_size
     from pipelines.labels_table import held_by_task, read_labels_table
 
-    data, raw = session.workspace.data, session.workspace.serving / "raw"
-    table = read_labels_table(data / session.config.data.labels_table, holds=held_by_task(session.config.task))
-    known = KnownContent(data, table.rows)
+    config, data, raw = session.config, session.workspace.data, session.workspace.serving / "raw"
+    table = read_labels_table(data / config.data.labels_table, holds=held_by_task(config.task), name=config.data.labels_table)
+    known = known_content(data, table.rows, config)
     sizes = {file.name: size for file in raw.glob("*") if (size := file_size(file)) is not None}
-    known.hash_files(set(sizes.values()))
+    if isinstance(known, KnownContent):
+        known.hash_files(set(sizes.values()))
     return {name for name in sizes if known.labels_of_bytes(name)}
 
 
-def _write_exports(session: Session, tasks: Sequence[LabelTask], folder: Path, links: ImageLinks) -> None:
+def _write_exports(session: Session, tasks: Sequence[LabelTask], folder: Path, links: Links) -> None:
     from pipelines.label_sheet import Line, as_sheet
     from pipelines.label_studio import as_tasks
 
-    content = as_tasks(tasks, folder, links, session.config.labels_per_sample)
+    content = as_tasks(tasks, folder, links, session.config.labels_per_sample, session.config.task)
     (folder / "tasks.json").write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    (folder / "tasks.csv").write_bytes(as_sheet(Line(task, task.request_id) for task in tasks))
+    (folder / "tasks.csv").write_bytes(as_sheet((Line(task, task.request_id) for task in tasks), texts=texts_for_sheet(session, tasks)))
     (folder / "config.xml").write_text(labels_config(session), encoding="utf-8")
+
+
+def texts_for_sheet(session: Session, tasks: Iterable[LabelTask]) -> dict[str, str] | None:
+    """The texts that a sheet shows, by the sha256 of their bytes; None where inputs are files."""
+    from pipelines.label_objects import LABEL_OBJECTS
+    from pipelines.label_tasks import shown_texts
+
+    return shown_texts(tasks, session.workspace.serving / "raw") if LABEL_OBJECTS[session.config.task].is_text else None
 
 
 def one_at_a_time(session: Session) -> AbstractContextManager[None]:

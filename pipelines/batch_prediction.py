@@ -1,22 +1,25 @@
-"""A folder or a table of images through a sealed bundle, to a file of predictions: the same answers as the endpoint's.
+"""A folder or a table of inputs through a sealed bundle, to a file of predictions: the same answers as the endpoint's.
 
 One row for each input, in a fixed order. Columns: `path`, `label`, `confidence`, `bundle`, `problem`, and `p(LABEL)` for each label in
-the bundle's order. An image that cannot be read or decoded has a `problem` and nothing else: no input goes missing. Letters for shapes:
-b samples, k labels.
+the bundle's order. An input that cannot be read or decoded has a `problem` and nothing else: no input goes missing. The path of a text
+that stands in a table is the one that `pipelines.text_rows` makes, and the text is not repeated. Letters for shapes: b samples, k labels.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import ConfigurationError, DataError
 from pipelines.image_files import IMAGE_SUFFIXES
+from pipelines.modalities.audio_inputs import AUDIO_SUFFIXES
 from pipelines.progress import Progress, silent
+from pipelines.text_rows import TEXT_COLUMN, text_bytes
+from pipelines.text_tables import TEXT_TABLE_SUFFIXES, read_text_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
 
 _BATCH_SIZE = 64
 _OUT_SUFFIXES = (".csv", ".parquet")
-_TABLE_SUFFIXES = (".csv", ".parquet")
 _ACTIVITY = "predict"
 
 
@@ -53,54 +55,90 @@ class BatchSummary:
 
 
 @dataclass(frozen=True)
+class _Kind:
+    """What a bundle takes.
+
+    Attributes:
+        noun: Of one input.
+        suffixes: Of files in a folder.
+        tables: Endings of tables.
+        column: Of a table: names of files, or the texts themselves.
+    """
+
+    noun: str
+    suffixes: tuple[str, ...]
+    tables: tuple[str, ...] = (".csv", ".parquet")
+    column: str = "path"
+
+
+# By the bundle's task.
+_KINDS: Mapping[str, _Kind] = {
+    "image": _Kind("image", IMAGE_SUFFIXES),
+    "text": _Kind("text", (".txt",), TEXT_TABLE_SUFFIXES, TEXT_COLUMN),
+    "audio": _Kind("sound", AUDIO_SUFFIXES),
+}
+
+
+@dataclass(frozen=True)
+class _Input:
+    """One input: a file, a text, or a row of a table that is neither."""
+
+    path: str
+    text: str | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class _Inputs:
     root: Path
-    paths: list[str]
+    inputs: list[_Input]
 
 
 def predict_files(predictor: Predictor, source: Path, out: Path, progress: Progress = silent) -> BatchSummary:
-    """Predicts every image of a source and writes the file in one step: it is there whole, or as it was before.
+    """Predicts every input of a source and writes the file in one step: it is there whole, or as it was before.
 
-    Memory does not grow with the number of inputs: 64 images are read at a time.
+    Memory does not grow with the number of files: 64 are read at a time. A table of texts is held whole.
 
     Args:
         predictor: The loaded bundle.
-        source: A folder, searched with its subfolders, or a CSV or Parquet table with the column `path`, relative to the table's folder.
+        source: A folder, searched with its subfolders for what the bundle takes: images, sounds, or texts as `.txt` files. Or a table:
+            CSV or Parquet with the column `path`, relative to the table's folder; of texts CSV, TSV, Parquet or JSONL with `text`.
         out: A `.csv` or `.parquet` file in a folder that is there; an earlier one is replaced.
         progress: Told the inputs done, of all.
 
     Raises:
         ConfigurationError: No such source, or a file that cannot be written there.
-        DataError: The source names no image, or the table has no column `path`.
+        DataError: The source names no input, or the table has no such column.
     """
     import pyarrow as pa
 
     _check_out(out)
-    inputs = _find(source)
+    found = _find(source, _KINDS[predictor.manifest.task])
+    n_inputs = len(found.inputs)
     schema, counts = _schema(predictor.manifest.labels), Counter[str]()
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
         staging = Path(folder) / out.name
         with _writer(staging, schema) as writer:
-            for start in range(0, len(inputs.paths), _BATCH_SIZE):
-                rows = _rows(predictor, inputs.root, inputs.paths[start : start + _BATCH_SIZE])
+            for start in range(0, n_inputs, _BATCH_SIZE):
+                rows = _rows(predictor, found.root, found.inputs[start : start + _BATCH_SIZE])
                 writer.write_table(pa.Table.from_pylist(rows, schema=schema))
                 counts.update(row["label"] for row in rows if "label" in row)
-                progress(_ACTIVITY, start + len(rows), len(inputs.paths))
+                progress(_ACTIVITY, start + len(rows), n_inputs)
         staging.replace(out)
     n_predicted = counts.total()
-    return BatchSummary(out, predictor.bundle, n_predicted, len(inputs.paths) - n_predicted, dict(sorted(counts.items())))
+    return BatchSummary(out, predictor.bundle, n_predicted, n_inputs - n_predicted, dict(sorted(counts.items())))
 
 
-def _rows(predictor: Predictor, root: Path, paths: Sequence[str]) -> list[dict[str, Any]]:
-    read = [_read(root / path) for path in paths]
+def _rows(predictor: Predictor, root: Path, inputs: Sequence[_Input]) -> list[dict[str, Any]]:
+    read = [_read(root, one) for one in inputs]
     usable = [index for index, content in enumerate(read) if isinstance(content, bytes)]
     answers = _answers(predictor, [read[index] for index in usable])  # type: ignore[misc]
     by_index = dict(zip(usable, answers, strict=True))
     rows = []
-    for index, path in enumerate(paths):
+    for index, one in enumerate(inputs):
         answer = by_index.get(index, read[index])
         given = answer if isinstance(answer, dict) else {"problem": answer}
-        rows.append({"path": path, "bundle": predictor.bundle, "problem": "", **given})
+        rows.append({"path": one.path, "bundle": predictor.bundle, "problem": "", **given})
     return rows
 
 
@@ -122,33 +160,43 @@ def _answers(predictor: Predictor, samples: list[bytes]) -> list[dict[str, Any] 
     ]
 
 
-def _read(path: Path) -> bytes | str:
+def _read(root: Path, one: _Input) -> bytes | str:
+    if one.problem or one.text is not None:
+        return one.problem or text_bytes(one.text or "")
     try:
-        return path.read_bytes()
+        return (root / one.path).read_bytes()
     # A name with a null byte is a ValueError.
     except (OSError, ValueError) as error:
         return f"cannot be read ({getattr(error, 'strerror', None) or error})"
 
 
-def _find(source: Path) -> _Inputs:
+def _find(source: Path, kind: _Kind) -> _Inputs:
     if source.is_dir():
-        found = sorted(path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-        inputs = _Inputs(source, [path.relative_to(source).as_posix() for path in found])
-    elif source.is_file() and source.suffix.lower() in _TABLE_SUFFIXES:
-        inputs = _Inputs(source.parent, _paths_of_table(source))
+        files = sorted(path for path in source.rglob("*") if path.suffix.lower() in kind.suffixes and path.is_file())
+        found = _Inputs(source, [_Input(path.relative_to(source).as_posix()) for path in files])
+    elif source.is_file() and source.suffix.lower() in kind.tables:
+        found = _Inputs(source.parent, _of_table(source, kind))
     else:
         raise ConfigurationError(
             got=f"no folder and no table at {source}.",
-            allowed="a folder of images, or a .csv or .parquet table with the column path.",
+            allowed=f"a folder of {kind.noun}s, or a table ({', '.join(kind.tables)}) with the column {kind.column}.",
             next_step="correct the path.",
         )
-    if not inputs.paths:
+    if not found.inputs:
         raise DataError(
-            got=f"{source}, which names no image.",
-            allowed=f"at least one: {', '.join(IMAGE_SUFFIXES)}.",
-            next_step="name the folder that holds the images.",
+            got=f"{source}, which names no {kind.noun}.",
+            allowed=f"at least one: {', '.join(kind.suffixes)}.",
+            next_step=f"name the folder that holds the {kind.noun}s, or a table with the column {kind.column}.",
         )
-    return inputs
+    return found
+
+
+def _of_table(table: Path, kind: _Kind) -> list[_Input]:
+    if kind.column != TEXT_COLUMN:
+        return [_Input(path) for path in _paths_of_table(table)]
+    content = read_text_table(table, holds="unlabelled texts")
+    unread = [_Input(finding.where, problem=finding.problem) for finding in content.findings]
+    return [*(_Input(row.path, row.text) for row in content.rows), *unread]
 
 
 def _paths_of_table(table: Path) -> list[str]:

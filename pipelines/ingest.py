@@ -34,7 +34,7 @@ from pipelines.staging import replace_file
 from pipelines.text_rows import TEXT_COLUMN, text_bytes
 from pipelines.workspace import Workspace
 
-__all__ = ["IngestSummary", "NewSample", "add_samples", "ingest_folder", "labelled_samples", "unknown_samples"]
+__all__ = ["IngestSummary", "NewSample", "add_samples", "ingest_folder", "known_content", "labelled_samples", "unknown_samples"]
 
 _USABLE = {
     "image": "class folders named like the project's labels, or a table with path and label, and images that decode.",
@@ -151,7 +151,7 @@ def unknown_samples(data_dir: Path, new: Sequence[NewSample], config: ProjectCon
         raw_dir: As in `add_samples`; where the workspace of `data_dir` keeps raw inputs, if nothing is said.
     """
     folder = raw_dir or _workspace(data_dir).serving / "raw"
-    known = _known(data_dir, _read_table(data_dir, config).rows, config)
+    known = known_content(data_dir, _read_table(data_dir, config).rows, config)
     if isinstance(known, KnownContent):
         known.hash_files()
     inspect = INPUTS[config.task].inspect
@@ -168,7 +168,8 @@ def _read_table(data_dir: Path, config: ProjectConfig) -> LabelsTable:
     return read_labels_table(data_dir / name, holds=held_by_task(config.task), name=name)
 
 
-def _known(data_dir: Path, rows: Sequence[LabelRow], config: ProjectConfig) -> _Known:
+def known_content(data_dir: Path, rows: Sequence[LabelRow], config: ProjectConfig) -> KnownContent | KnownTexts:
+    """What rows of a labels table hold, asked by content: files or texts, as the project's task says."""
     return KnownTexts(rows) if config.task == "text" else KnownContent(data_dir, rows, config.task)
 
 
@@ -180,7 +181,7 @@ def _add(data_dir: Path, candidates: Sequence[_Candidate], folder: str, config: 
     table_path = data_dir / config.data.labels_table
     with _one_at_a_time(data_dir) as staging:
         table = _read_table(data_dir, config)
-        known = _known(data_dir, with_read_labels(table.rows, config.labels, config.labels_per_sample)[0], config)
+        known = known_content(data_dir, with_read_labels(table.rows, config.labels, config.labels_per_sample)[0], config)
         if isinstance(known, KnownContent):
             known.hash_files({size for item in candidates if (size := file_size(item.file)) is not None})
         rows: list[dict[str, str]] = []

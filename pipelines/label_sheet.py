@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +12,19 @@ from pipelines.core.errors import DataError
 from pipelines.core.label_sets import LabelsPerSample
 from pipelines.label_answers import Answer
 from pipelines.label_tasks import LabelTask
+from pipelines.labels_append import csv_line
+from pipelines.text_rows import TEXT_COLUMN
 
 COLUMNS = ("id", "path", "predicted", "confidence", "picked_by", "label")
 REASON = "reason"
 # An empty cell says that there is no label yet, so the set without a member needs a sign of its own.
 NO_MEMBER = "-"
 _NEEDED = ("id", "label")
+# A cell of a spreadsheet holds 32,767 characters; the file has the whole text.
+_MOST_SHOWN_CHARACTERS = 32_000
+# What spreadsheets take for the beginning of a formula, and anybody may send texts:
+# https://owasp.org/www-community/attacks/CSV_Injection
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 @dataclass(frozen=True)
@@ -39,17 +46,28 @@ class Line:
     is_empty_set: bool = False
 
 
-def as_sheet(lines: Iterable[Line], with_reasons: bool = False) -> bytes:
-    """The CSV file, UTF-8, as `read_sheet` reads it: the empty set is written as `-`."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS, *([REASON] if with_reasons else [])])
+def as_sheet(lines: Iterable[Line], with_reasons: bool = False, texts: Mapping[str, str] | None = None) -> bytes:
+    """The CSV file, UTF-8, as `read_sheet` reads it: the empty set is written as `-`.
+
+    Args:
+        lines: In their order.
+        with_reasons: Whether a column says why they were not taken.
+        texts: By the sha256 of their bytes, where inputs are texts: a column shows them. It is for people; nothing reads it.
+    """
+    rows = [[*COLUMNS[:2], *([] if texts is None else [TEXT_COLUMN]), *COLUMNS[2:], *([REASON] if with_reasons else [])]]
     for line in lines:
         task = line.task
-        about = [task.path, task.predicted, f"{task.confidence:.4f}", task.picked_by] if task else ["", "", "", ""]
+        about = [task.predicted, f"{task.confidence:.4f}", task.picked_by] if task else ["", "", ""]
+        shown = [] if texts is None else [_shown(texts.get(task.sha256, "")) if task else ""]
         label = NO_MEMBER if line.is_empty_set else line.label
-        writer.writerow([line.request_id, *about, label, *([line.reason] if with_reasons else [])])
-    return text.getvalue().encode()
+        rows.append([line.request_id, task.path if task else "", *shown, *about, label, *([line.reason] if with_reasons else [])])
+    return "".join(f"{csv_line(row)}\n" for row in rows).encode()
+
+
+def _shown(text: str) -> str:
+    """The text as a cell that no spreadsheet takes for a formula or cuts off unseen."""
+    cut = text if len(text) <= _MOST_SHOWN_CHARACTERS else f"{text[:_MOST_SHOWN_CHARACTERS]} …"
+    return f"'{cut}" if cut.lstrip(" ").startswith(_FORMULA_STARTS) else cut
 
 
 def read_sheet(file: Path, labels: Sequence[str], labels_per_sample: LabelsPerSample) -> list[Answer]:

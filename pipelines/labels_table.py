@@ -1,7 +1,8 @@
 """Reads a labels table, CSV or Parquet, as text: what a team wrote, row by row, before anything is made of it.
 
 Every cell is a string, so that labels such as `007`, `NA` or `None` stay what they are. A table names files in the column `path`, or it
-holds the samples itself in the column `text`; a text's path is then made of its content (`pipelines.text_rows`).
+holds the samples itself in the column `text`; a text's path is then made of its content (`pipelines.text_rows`). Texts that are to be
+predicted have no label yet, and of a table of such ones nothing else is read.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ from typing import Any, Literal
 from pipelines.core.errors import DataError, Finding
 from pipelines.text_rows import MOST_CELL_CHARACTERS, TEXT_COLUMN, text_paths
 
-Holds = Literal["files", "texts"]
+Holds = Literal["files", "texts", "unlabelled texts"]
 REQUIRED_COLUMNS = ("path", "label")
 # By what a table holds.
-_REQUIRED: dict[Holds, tuple[str, ...]] = {"files": REQUIRED_COLUMNS, "texts": (TEXT_COLUMN, "label")}
+_REQUIRED: dict[Holds, tuple[str, ...]] = {
+    "files": REQUIRED_COLUMNS,
+    "texts": (TEXT_COLUMN, "label"),
+    "unlabelled texts": (TEXT_COLUMN,),
+}
 OPTIONAL_COLUMNS = ("group", "domain", "arrival", "split")
 COLUMNS = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
 TABLE_SUFFIXES = (".csv", ".parquet")
@@ -74,7 +79,12 @@ class LabelsTable:
 
 def known_columns(holds: Holds) -> tuple[str, ...]:
     """The columns that Regraft uses, of a table that holds files or texts."""
-    return _REQUIRED[holds] + OPTIONAL_COLUMNS
+    return _REQUIRED[holds] + optional_columns(holds)
+
+
+def optional_columns(holds: Holds) -> tuple[str, ...]:
+    """Those of them that a table need not have."""
+    return () if holds == "unlabelled texts" else OPTIONAL_COLUMNS
 
 
 def held_by_task(task: str) -> Holds:
@@ -116,7 +126,7 @@ def read_labels_table(table: Path, slices: Sequence[str] = (), holds: Holds = "f
         )
     if not rows and not findings:
         raise no_rows(table, holds)
-    if holds == "texts":
+    if holds != "files":
         paths = text_paths([row.text for row in rows], name or table.name)
         rows = [replace(row, path=path) for row, path in zip(rows, paths, strict=True)]
     return LabelsTable(tuple(rows), tuple(columns), tuple(findings), tuple(name for name in slices if name in columns), holds)
@@ -146,7 +156,7 @@ def _no_table(table: Path, holds: Holds) -> DataError:
     beside = sorted(path.name for path in table.parent.glob("*") if path.suffix.lower() in TABLE_SUFFIXES) if table.parent.is_dir() else []
     return DataError(
         got=f"no labels table at {table}." + (f" The folder holds {', '.join(beside)}." if beside else ""),
-        allowed=f"a CSV or Parquet file with the columns {_REQUIRED[holds][0]} and label.",
+        allowed=f"a CSV or Parquet file with the columns {' and '.join(_REQUIRED[holds])}.",
         next_step="write the table, name another with data.labels_table in the conf file, or restore the data with `dvc checkout`.",
     )
 
@@ -155,7 +165,7 @@ def no_rows(table: Path, holds: Holds) -> DataError:
     """What is said of a table that has nothing below its header."""
     return DataError(
         got=f"{table.name} without a single row below its header.",
-        allowed=f"one row for each sample, with its {_REQUIRED[holds][0]} and its label.",
+        allowed=f"one row for each sample, with its {' and its '.join(_REQUIRED[holds])}.",
         next_step="add the samples to the table.",
     )
 
@@ -172,9 +182,14 @@ def refuse_columns(table: Path, columns: Sequence[str], holds: Holds) -> None:
         return
     faults = [f"without the column {', '.join(missing)}"] if missing else []
     faults += [f"with the column {', '.join(map(repr, twice))} twice"] if twice else []
+    optional = optional_columns(holds)
+    there = ", ".join(repr(column) for column in columns) or "no columns"
+    if holds == "unlabelled texts":  # of a table without a header the first line is a text, and what is said may be logged
+        there = f"{len(columns)} columns"
     raise DataError(
-        got=f"{table.name} {' and '.join(faults)}; it has {', '.join(repr(column) for column in columns) or 'no columns'}.",
-        allowed=f"comma-separated columns {', '.join(_REQUIRED[holds])}, each once; optional are {', '.join(OPTIONAL_COLUMNS)}.",
+        got=f"{table.name} {' and '.join(faults)}; it has {there}.",
+        allowed=f"comma-separated columns {', '.join(_REQUIRED[holds])}, each once"
+        + (f"; optional are {', '.join(optional)}." if optional else "."),
         next_step="correct the first line of the table.",
     )
 
@@ -282,7 +297,7 @@ def _records(table: Path, content: Any) -> list[dict[str, Any]]:
 def _as_row(where: str, cells: dict[str, str], slices: Sequence[str], holds: Holds) -> LabelRow:
     further = tuple((name, cells[name]) for name in slices if name in cells)
     stated = {column: cells[column] for column in known_columns(holds) if column in cells}
-    return LabelRow(where, slices=further, **({"path": ""} | stated))
+    return LabelRow(where, slices=further, **({"path": "", "label": ""} | stated))
 
 
 def _as_text(value: object) -> str:

@@ -103,7 +103,7 @@ def _problem(answer: Answer, task: LabelTask | None, known: str | None, raw_dir:
         return "names no input (request_id, or id in a CSV file)"
     if task is None:
         return f"no input with the id {answer.request_id!r} was handed out"
-    if answer.sha256 not in ("", task.sha256):
+    if answer.sha256 not in ("", task.sha256, task.shown_sha256):
         return "its bytes are not those that were handed out"
     if known is not None and known != answer.label:
         return f"labelled {answer.label!r}, but it has the label {known!r} already (`regraft data relabel` corrects labels)"

@@ -13,17 +13,18 @@ from typing import Any
 
 from pipelines.core.errors import DataError, Finding
 from pipelines.core.label_sets import SEPARATOR, LabelsPerSample
-from pipelines.labels_table import LabelRow, LabelsTable, no_rows, read_labels_table, refuse_columns
-from pipelines.text_rows import MOST_CELL_CHARACTERS, TEXT_COLUMN, text_paths
+from pipelines.labels_table import Holds, LabelRow, LabelsTable, known_columns, no_rows, read_labels_table, refuse_columns
+from pipelines.text_rows import MOST_CELL_CHARACTERS, text_paths
 
 TEXT_TABLE_SUFFIXES = (".csv", ".parquet", ".tsv", ".jsonl")
-_COLUMNS = (TEXT_COLUMN, "label", "group", "domain", "arrival", "split")
 _HALF = "half a character (a lone surrogate)"
 # Number of the line, and its cells or what is wrong with it.
 _Lines = list[tuple[int, Mapping[str, Any] | str]]
 
 
-def read_text_table(table: Path, slices: Sequence[str] = (), labels_per_sample: LabelsPerSample = "one") -> LabelsTable:
+def read_text_table(
+    table: Path, slices: Sequence[str] = (), labels_per_sample: LabelsPerSample = "one", holds: Holds = "texts"
+) -> LabelsTable:
     """Reads a table of texts.
 
     Args:
@@ -31,13 +32,14 @@ def read_text_table(table: Path, slices: Sequence[str] = (), labels_per_sample: 
             `.jsonl`, an object a line.
         slices: Further columns to carry, where the table has them.
         labels_per_sample: `many`: a label of `.jsonl` may be a list of names, too.
+        holds: `unlabelled texts`: of the table nothing but the texts is read.
 
     Raises:
         DataError: Another format, not UTF-8, a column missing or twice, or no row.
     """
     suffix = table.suffix.lower()
     if suffix in (".csv", ".parquet"):
-        return read_labels_table(table, slices, "texts")
+        return read_labels_table(table, slices, holds)
     if suffix not in TEXT_TABLE_SUFFIXES:
         raise DataError(
             got=f"the table {table.name}.",
@@ -46,25 +48,25 @@ def read_text_table(table: Path, slices: Sequence[str] = (), labels_per_sample: 
         )
     columns, lines = _tsv(table) if suffix == ".tsv" else _jsonl(table)
     if not lines:
-        raise no_rows(table, "texts")
+        raise no_rows(table, holds)
     if columns:
-        refuse_columns(table, columns, "texts")
+        refuse_columns(table, columns, holds)
     rows: list[LabelRow] = []
     findings: list[Finding] = []
     for number, cells in lines:
         where = f"{table.name} line {number}"
-        problem = cells if isinstance(cells, str) else _problem(cells, slices, labels_per_sample)
+        problem = cells if isinstance(cells, str) else _problem(cells, (*known_columns(holds), *slices), labels_per_sample)
         if problem or isinstance(cells, str):
             findings.append(Finding(where, problem))
         else:
-            rows.append(_row(where, cells, slices))
+            rows.append(_row(where, cells, slices, holds))
     paths = text_paths([row.text for row in rows], table.name)
     placed = tuple(replace(row, path=path) for row, path in zip(rows, paths, strict=True))
-    return LabelsTable(placed, tuple(columns), tuple(findings), tuple(name for name in slices if name in columns), "texts")
+    return LabelsTable(placed, tuple(columns), tuple(findings), tuple(name for name in slices if name in columns), holds)
 
 
-def _row(where: str, cells: Mapping[str, Any], slices: Sequence[str]) -> LabelRow:
-    stated = {name: _as_text(cells.get(name)) for name in _COLUMNS}
+def _row(where: str, cells: Mapping[str, Any], slices: Sequence[str], holds: Holds) -> LabelRow:
+    stated = {"label": ""} | {name: _as_text(cells.get(name)) for name in known_columns(holds)}
     return LabelRow(where, path="", slices=tuple((name, _as_text(cells[name])) for name in slices if name in cells), **stated)
 
 
@@ -74,11 +76,11 @@ def _as_text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _problem(cells: Mapping[str, Any], slices: Sequence[str], labels_per_sample: LabelsPerSample) -> str:
+def _problem(cells: Mapping[str, Any], names: Sequence[str], labels_per_sample: LabelsPerSample) -> str:
     """What is wrong with the first cell that is none; a cell is never repeated in it."""
     if any(_has_surrogate(name) for name in cells):
         return f"a name of a column holds {_HALF}"
-    for name in (*_COLUMNS, *slices):
+    for name in names:
         is_set = name == "label" and labels_per_sample == "many" and isinstance(cells.get(name), list)
         fault = _set_fault(cells[name]) if is_set else _cell_fault(cells.get(name))
         if fault:

@@ -23,8 +23,11 @@ def register(app: typer.Typer) -> None:
 def labels_next(
     budget: Annotated[int, typer.Option("--budget", min=1, max=100_000, help="How many inputs people will label.")] = 100,
     random_frac: Annotated[float, typer.Option("--random-frac", min=0, max=1, help="Share of the budget drawn at random.")] = 0.2,
-    images: Annotated[
-        Literal["local-files", "base64"], typer.Option("--images", help="In Label Studio's tasks: links to local files, or the images.")
+    links: Annotated[
+        Literal["local-files", "base64"],
+        typer.Option(
+            "--links", "--images", help="In Label Studio's tasks: links to local files, or the images or sounds. Texts are in them."
+        ),
     ] = "local-files",
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same log and seed give the same inputs.")] = 0,
     again: Annotated[bool, typer.Option("--again", help="Also what was handed out before and has no label yet.")] = False,
@@ -37,7 +40,7 @@ def labels_next(
     from flows.labelling import next_labels
     from flows.session import open_session
 
-    found = next_labels(open_session(workspace, conf), budget, random_frac, seed, images, again=again)
+    found = next_labels(open_session(workspace, conf), budget, random_frac, seed, links, again=again)
     if as_json:
         print_json(found.as_json())
     else:

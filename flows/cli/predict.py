@@ -16,13 +16,15 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    inputs: Annotated[Path, typer.Argument(help="A folder of images, or a CSV or Parquet table with the column path.")],
+    inputs: Annotated[
+        Path, typer.Argument(help="A folder of images, sounds or .txt files, or a table with the column path (of texts: text).")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .csv or .parquet file of predictions; replaced in one step.")],
     workspace: WorkspaceOption = HERE,
     conf: ConfOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Predicts every image of a folder or table with the champion; one that cannot be read has a row that says why."""
+    """Predicts every input of a folder or table with the champion; one that cannot be read has a row that says why."""
     from flows.batch_prediction import predict_batch
     from flows.cli.console import print_json, shown_progress
     from flows.session import open_session

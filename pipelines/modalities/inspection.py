@@ -74,6 +74,11 @@ def content_digest(file: InputFile) -> str:
     return file.pixel_digest
 
 
+def extension_of(file: InputFile) -> str:
+    """The ending of a file that fits the content, for example `.png`."""
+    return ".txt" if isinstance(file, TextInput) else file.extension
+
+
 def read_inputs(manifest: Path) -> tuple[InputsTable, pd.DataFrame]:
     """The table of a manifest's inputs, every cell as text, with what it is."""
     described = next(table for table in INPUTS.values() if (manifest / table.file).is_file())

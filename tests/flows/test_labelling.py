@@ -17,19 +17,15 @@ from PIL import Image
 
 from flows.cli.app import main
 from flows.label_taking import _random_draw
-from flows.labelling import labels_config, next_labels
 from flows.session import Session
-from pipelines.core.errors import ConfigurationError
 from pipelines.core.request_log import read_feedback
 from pipelines.label_queue import RANDOM_PART_FRAC
 from pipelines.label_tasks import LabelTask
 from pipelines.labels_table import read_labels_table
 from pipelines.split import unit_hash
-from pipelines.workspace import Workspace
 from tests.conftest import git
 from tests.flows.conftest import make_workspace, project_config
 from tests.flows.registered import candidate_of, make_workspace_of_digits, register_candidate, session_of
-from tests.pipelines.tiny_texts import text_config
 
 LABELS = ("digit 0", "digit 1", "digit 2")
 N_REQUESTS = 60
@@ -114,16 +110,6 @@ def filled_in(folder: Path, truth: dict[str, str], changes: dict[int, str] | Non
     with (folder / "filled in.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     return folder / "filled in.csv"
-
-
-def test_texts_are_not_handed_out(tmp_path: Path) -> None:
-    for name in ("model.safetensors", "tokenizer.json"):
-        (tmp_path / name).write_bytes(b"")
-    session = Session(Workspace(tmp_path), text_config(tmp_path))
-    for ask in (lambda: next_labels(session, 10), lambda: labels_config(session)):
-        with pytest.raises(ConfigurationError, match=r"tiny-texts, whose task is text.*task: image.*/feedback.*regraft ingest"):
-            ask()
-    assert not session.workspace.state.exists()
 
 
 @pytest.mark.slow

@@ -186,6 +186,65 @@ def test_an_image_in_the_file_tells_its_bytes(tmp_path: Path) -> None:
     assert torn.sha256 == "no base64"
 
 
+def other_task(path: str) -> LabelTask:
+    return task().model_copy(update={"path": path})
+
+
+@pytest.mark.parametrize("links", ["local-files", "base64"])
+def test_a_text_is_in_its_task_however_files_are_linked(tmp_path: Path, links: Any) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_bytes("a <b>text</b>\r\n⛵ with\0NUL".encode())
+    (content,) = as_tasks([other_task("texts/a.txt")], tmp_path, links, "one", "text")
+    assert content["data"]["text"] == "a <b>text</b>\r\n⛵ with NUL"
+    assert "image" not in content["data"]
+    assert content["predictions"][0]["result"][0]["to_name"] == "text"
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg"])
+def test_a_sound_is_linked_or_in_its_task(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "sounds").mkdir()
+    (tmp_path / "sounds" / f"a.{suffix}").write_bytes(b"some sound")
+    given = [other_task(f"sounds/a.{suffix}")]
+    assert as_tasks(given, tmp_path, "local-files", "one", "audio")[0]["data"]["audio"] == (
+        f"/data/local-files/?d={tmp_path.name}/sounds/a.{suffix}"
+    )
+    head, _, body = as_tasks(given, tmp_path, "base64", "one", "audio")[0]["data"]["audio"].partition(",")
+    assert (head, base64.b64decode(body)) == (f"data:audio/{suffix};base64", b"some sound")
+
+
+# Of https://labelstud.io/tags/text and https://labelstud.io/tags/audio: an object's tag, with a name and a field of the data.
+@pytest.mark.parametrize(
+    ("kind", "line"), [("text", '<Text name="text" value="$text"/>'), ("audio", '<Audio name="audio" value="$audio"/>')]
+)
+def test_the_labelling_interface_shows_what_inputs_are(kind: str, line: str) -> None:
+    content = labelling_config(LABELS, "one", kind)
+    assert content.splitlines()[1].strip() == line
+    choices = ET.fromstring(content).find("Choices")  # noqa: S314 - our own text
+    assert choices is not None
+    assert choices.get("toName") == kind
+
+
+@pytest.mark.parametrize("text", ["soup\r\nwith salt", " ⛵ ", "", "data:image/png;base64,AAAA"])
+def test_a_text_in_the_file_tells_its_bytes(tmp_path: Path, text: str) -> None:
+    item = annotated(annotation("ant"), text=text, sha256="f" * 64)
+    (answer,) = read_export(export(tmp_path, [item]), "one", "text")
+    (record,) = read_export(export(tmp_path, [{"request_id": IDENTITY, "text": text, "label": "ant"}]), "one", "text")
+    assert answer.sha256 == record.sha256 == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_text_that_is_not_in_the_file_has_the_sha256_that_is_stated(tmp_path: Path) -> None:
+    (answer,) = read_export(export(tmp_path, [{"request_id": IDENTITY, "sha256": "f" * 64, "label": "ant"}]), "one", "text")
+    assert answer.sha256 == "f" * 64
+
+
+@pytest.mark.parametrize(("kind", "held"), [("text", "image"), ("text", "audio"), ("audio", "text"), ("audio", "image"), ("image", "text")])
+def test_an_export_of_other_inputs_is_refused(tmp_path: Path, kind: str, held: str) -> None:
+    said = rf"export\.json, whose tasks have the field {held}\..*task {kind}, which have the field {kind},.*nothing was taken"
+    for item in ({"data": {"request_id": IDENTITY, held: "x"}, "annotations": []}, {"request_id": IDENTITY, held: "x", "label": "ant"}):
+        with pytest.raises(DataError, match=said):
+            read_export(export(tmp_path, [item]), "one", kind)
+
+
 @pytest.mark.parametrize(
     ("content", "got"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 
 from pipelines.core.errors import IntegrityError
 from pipelines.label_queue import LabelQueue, Waiting
-from pipelines.label_tasks import HANDED_OUT, Pick, pick, read_tasks, write_tasks
+from pipelines.label_tasks import HANDED_OUT, Pick, pick, read_tasks, shown_texts, write_tasks
 from tests.pipelines.planted import picture
+from tests.pipelines.tiny_sounds import as_file, sound
 
 
 def waiting(number: int, n_labels: int = 3, size: int = 4) -> Waiting:
@@ -116,6 +118,41 @@ def test_what_is_gone_or_damaged_is_left_out(raw: Path, folder: Path) -> None:
     (raw / picks[2].waiting.raw_sha256).write_bytes(b"no image")
     tasks, n_left_out = write_tasks(picks, raw, folder, "one")
     assert ([task.request_id for task in tasks], n_left_out) == ([f"{3:032x}"], 3)
+
+
+def handed_out(kind: str, contents: list[bytes], raw: Path, folder: Path) -> list[str | None]:
+    """Where each content went."""
+    names = [hashlib.sha256(content).hexdigest() for content in contents]
+    for name, content in zip(names, contents, strict=True):
+        (raw / name).write_bytes(content)
+    picks = [Pick(replace(waiting(number), raw_sha256=name), "random") for number, name in enumerate(names)]
+    paths = {task.sha256: task.path for task in write_tasks(picks, raw, folder, "one", kind)[0]}
+    return [paths.get(name) for name in names]
+
+
+def test_sounds_are_handed_out_with_the_ending_of_their_content(raw: Path, folder: Path) -> None:
+    contents = [as_file(sound("low", 1), kind=kind) for kind in ("WAV", "FLAC", "OGG")]
+    found = handed_out("audio", [*contents, picture(50), b"soup with salt"], raw, folder)
+    names = [hashlib.sha256(content).hexdigest()[:32] for content in contents]
+    assert found == [f"sounds/{name}{suffix}" for name, suffix in zip(names, (".wav", ".flac", ".ogg"), strict=True)] + [None, None]
+
+
+def test_texts_are_handed_out_as_they_are_and_shown_as_they_are_read(raw: Path, folder: Path) -> None:
+    plain, odd = "soup ⛵\r\nwith salt".encode(), "\N{ZERO WIDTH NO-BREAK SPACE}soup\0with salt".encode()
+    found = handed_out("text", [plain, odd, picture(50), b"  \n"], raw, folder)
+    assert [found[0], found[1]] == [f"texts/{hashlib.sha256(content).hexdigest()[:32]}.txt" for content in (plain, odd)]
+    assert found[2:] == [None, None]
+    assert [(folder / str(path)).read_bytes() for path in found[:2]] == [plain, odd]
+    tasks = list(read_tasks([folder]).values())
+    assert [task.shown_sha256 for task in tasks] == ["", hashlib.sha256(b"soup with salt").hexdigest()]
+    assert shown_texts(tasks, raw) == {tasks[0].sha256: plain.decode(), tasks[1].sha256: "soup with salt"}
+    (raw / tasks[0].sha256).unlink()
+    assert list(shown_texts(tasks, raw)) == [tasks[1].sha256]
+
+
+def test_the_record_of_images_has_no_more_than_before(raw: Path, folder: Path) -> None:
+    write_tasks([Pick(waiting(0), "random")], raw, folder, "one")
+    assert "shown_sha256" not in (folder / HANDED_OUT).read_text()
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b'[{"request_id": "x"}]', b"[1]"])

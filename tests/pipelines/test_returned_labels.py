@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 from pathlib import Path
 
 import pytest
@@ -124,6 +126,37 @@ def test_a_sheet_is_filled_in_and_read(tmp_path: Path) -> None:
         Answer("s.csv line 2", name_of(0), "bee"),
         Answer("s.csv line 3", name_of(1), "", problem="has no label yet"),
     ]
+
+
+def test_a_sheet_shows_texts_and_is_read_again(tmp_path: Path) -> None:
+    texts = {task(0).sha256: 'soup, "salt"\r\nand\rbread', task(1).sha256: "⛵" * 40_000}
+    lines = [Line(task(number), name_of(number), label="bee") for number in range(3)]
+    (tmp_path / "s.csv").write_bytes(as_sheet([*lines, Line(None, name_of(9), "ant")], texts=texts))
+    with (tmp_path / "s.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["id", "path", "text", "predicted", "confidence", "picked_by", "label"]
+    assert [row["text"] for row in rows] == [texts[task(0).sha256], "⛵" * 32_000 + " …", "", ""]
+    found = read_sheet(tmp_path / "s.csv", ("ant", "bee"), "one")
+    assert [(one.request_id, one.label) for one in found] == [
+        (name_of(0), "bee"),
+        (name_of(1), "bee"),
+        (name_of(2), "bee"),
+        (name_of(9), "ant"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "\uff1d1"])
+def test_no_text_is_a_formula(text: str) -> None:
+    content = as_sheet([Line(task(0), name_of(0))], texts={task(0).sha256: text}).decode()
+    (row,) = csv.DictReader(io.StringIO(content, newline=""))
+    assert row["text"] == f"'{text}"
+
+
+def test_bytes_of_a_text_are_those_it_has_or_those_it_is_shown_with(raw: Path) -> None:
+    cleaned = task(0).model_copy(update={"shown_sha256": "c" * 64})
+    for sha256, n_taken in ((task(0).sha256, 1), ("c" * 64, 1), ("f" * 64, 0)):
+        found = check_returned([answer(0, "ant", sha256)], {name_of(0): cleaned}, {}, raw, project())
+        assert len(found.taken) == n_taken
 
 
 def test_a_quarantine_is_a_sheet(raw: Path, tmp_path: Path) -> None:
