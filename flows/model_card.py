@@ -196,7 +196,8 @@ def _method(config: ProjectConfig, candidate: Candidate) -> str:
         training = _read(candidate.outputs["train"].path / "training.json")
         unlabelled = f"{training['n_unlabelled']} unlabelled samples (`data/unlabelled/{config.method.unlabelled}`)"
         return f"Method `{config.method.source.kind}`, adapted by `{config.method.by}` to {unlabelled}"
-    return f"Method `{config.method.kind}`" + (f": {escaped(learning.reason)} (validation)" if learning.kept else "")
+    trained = f": trained were {learning.trained_share}" if learning.trained_share else ""
+    return f"Method `{config.method.kind}`{trained}" + (f": {escaped(learning.reason)} (validation)" if learning.kept else "")
 
 
 def _chosen_backbone(candidate: Candidate) -> str:

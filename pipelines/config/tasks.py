@@ -9,7 +9,7 @@ from pipelines.config.adaptation import AdaptMethod, Method
 from pipelines.config.backbones import Backbone, TransformersBackbone
 from pipelines.config.data import DataSection
 from pipelines.config.gates import BehaviourGate, Gate, RobustnessGate
-from pipelines.config.methods import AutoMethod, LoraMethod, Recipe
+from pipelines.config.methods import AutoMethod, Recipe
 
 # By task: `augment.policy` and the corruptions of the gate `robustness`.
 POLICIES: Mapping[str, tuple[str, ...]] = {
@@ -23,7 +23,9 @@ CORRUPTIONS: Mapping[str, tuple[str, ...]] = {
 # Transformers are tuned at rates far below those of convolutions (Devlin et al. 2018, https://arxiv.org/abs/1810.04805: 2e-5 to 5e-5 for
 # all layers; Howard and Ruder 2018 for rates that fall on the way down), and no picture is turned.
 _TEXT_RECIPE: Mapping[str, Any] = {"learning_rate": 1e-4, "layer_decay": 0.9, "weight_decay": 0.01}
-_RECIPES = ("fine_tune", "lp_ft", "gradual", "scratch")
+# Adapters start at no effect and are few: they take higher rates (Hu et al. 2021, https://arxiv.org/abs/2106.09685: 4e-4 to 5e-4).
+_LORA_RECIPE: Mapping[str, Any] = {"learning_rate": 5e-4}
+_RECIPES = ("fine_tune", "lp_ft", "gradual", "scratch", "lora")
 
 
 def with_text_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,7 +51,8 @@ def with_text_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a recipe for texts, with what it does not say; what it says stays."""
     augment = recipe.get("augment", {})
     changed = {"policy": "none", **augment} if isinstance(augment, Mapping) else augment
-    return {**_TEXT_RECIPE, **recipe, "augment": changed}
+    own = _LORA_RECIPE if recipe.get("kind") == "lora" else {}
+    return {**_TEXT_RECIPE, **own, **recipe, "augment": changed}
 
 
 def backbone_problem(task: str, backbone: Backbone) -> str:
@@ -62,8 +65,8 @@ def backbone_problem(task: str, backbone: Backbone) -> str:
 
 def method_problem(task: str, method: Method) -> str:
     """What is wrong with a method for a task, and with how it changes training samples; empty where nothing is."""
-    if task != "image" and isinstance(method, AdaptMethod | LoraMethod):
-        return f"method {method.kind} is there for images only; take auto, probe, prototype, fine_tune, lp_ft, gradual or scratch"
+    if task != "image" and isinstance(method, AdaptMethod):
+        return f"method {method.kind} is there for images only; take auto, probe, prototype, fine_tune, lp_ft, gradual, lora or scratch"
     if isinstance(method, AdaptMethod):
         return _first_problem(_recipe_problem(task, part) for part in (method.source, method.dann.recipe, method.shot.recipe))
     return _recipe_problem(task, method)
