@@ -52,6 +52,7 @@ from pipelines.config.methods import (
 )
 from pipelines.config.operation import BundleSection, MonitorSection, OperationSection, ServingSection, TriggerSection
 from pipelines.config.project import LEARNING_SECTIONS, MACHINE_PATHS, ProjectConfig
+from pipelines.config.zero_shot import ClipModel, ZeroShotSection
 
 __all__ = [
     "LEARNING_SECTIONS",
@@ -70,6 +71,7 @@ __all__ = [
     "BundleSection",
     "CalibrationGate",
     "CardSection",
+    "ClipModel",
     "ComputeSection",
     "CoralAdaptation",
     "DannAdaptation",
@@ -107,6 +109,7 @@ __all__ = [
     "TimmBackbone",
     "TransformersBackbone",
     "TriggerSection",
+    "ZeroShotSection",
     "load_config",
     "plain_method",
 ]

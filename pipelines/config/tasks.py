@@ -10,6 +10,7 @@ from pipelines.config.backbones import Backbone, TransformersBackbone
 from pipelines.config.data import DataSection
 from pipelines.config.gates import BehaviourGate, Gate, RobustnessGate
 from pipelines.config.methods import AutoMethod, Recipe
+from pipelines.config.zero_shot import ZeroShotSection
 
 # By task: `augment.policy` and the corruptions of the gate `robustness`.
 POLICIES: Mapping[str, tuple[str, ...]] = {
@@ -122,3 +123,11 @@ def gate_problem(task: str, gates: Sequence[Gate]) -> str:
 def data_problem(task: str, data: DataSection) -> str:
     """What is wrong with what is said of the data; empty where nothing is."""
     return "data.slices names text, which holds the samples themselves" if task == "text" and "text" in data.slices else ""
+
+
+def zero_shot_problem(task: str, labels: Sequence[str], section: ZeroShotSection) -> str:
+    """What is wrong with how label names are compared with samples; empty where nothing is."""
+    unknown = [label for label in section.prompts if label not in labels]
+    if unknown:
+        return f"zero_shot.prompts names {', '.join(unknown)}; labels are {', '.join(labels)}"
+    return "zero_shot.clip is for images; texts are compared by the backbone itself" if task == "text" and section.clip else ""
