@@ -24,7 +24,7 @@ from pipelines.core.bundle import file_sha256
 from pipelines.core.errors import ConfigurationError
 from pipelines.core.modalities.text import TOKENIZER_FILE, load_tokenizer
 from pipelines.core.preprocess import ImagePreprocess
-from pipelines.core.text_backbone import NOT_ARCHITECTURE, TransformersSpec
+from pipelines.core.text_backbone import NOT_ARCHITECTURE, TransformersSpec, constructor_errors
 from pipelines.transformer_files import CONFIG, WEIGHTS, verify
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ _NAMES = (CONFIG, PREPROCESSOR, WEIGHTS, TOKENIZER_FILE)
 _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 # Buffers that older versions of the library saved and newer ones compute.
 _COMPUTED = "position_ids"
-# What the library's constructors raise for configurations that they cannot use.
-_CONSTRUCTOR_ERRORS = (TypeError, ValueError, AssertionError, KeyError, AttributeError, RuntimeError, ArithmeticError)
+_LEGACY_END = 2
 
 
 @dataclass(frozen=True)
@@ -132,15 +131,17 @@ def load_clip(section: ClipModel, device: str) -> Clip:
         device: Where it is asked.
 
     Raises:
-        ConfigurationError: As `located_clip`; or a configuration is none that can be used.
+        ConfigurationError: As `located_clip`; or the files cannot be used, or do not belong together.
         IntegrityError: As `located_clip`; or a tensor is missing, too many, of another shape or not finite.
     """
     from pipelines.clip_network import ClipImages, ClipTexts
 
     files = located_clip(section)
-    model = _network(files).eval().to(device)
-    n_most = int(model.config.text_config.max_position_embeddings)
-    return Clip(ClipImages(model), ClipTexts(model), _ids(files, n_most), _preprocess(files), files.origin)
+    model, preprocess = _network(files).eval().to(device), _preprocess(files)
+    side_px = model.config.vision_config.image_size
+    if preprocess.height_px != side_px:
+        raise _unusable(files.preprocessor, f"it gives images of {preprocess.height_px} px to a network of {side_px} px")
+    return Clip(ClipImages(model), ClipTexts(model), _ids(files, model.config.text_config), preprocess, files.origin)
 
 
 def _network(files: ClipFiles) -> Any:
@@ -148,7 +149,7 @@ def _network(files: ClipFiles) -> Any:
     spec = TransformersSpec(name="clip", config=content, pooling="last_token", origin=files.origin, weights_sha256=None)
     try:
         model = _build(content)
-    except _CONSTRUCTOR_ERRORS as error:
+    except constructor_errors() as error:
         raise _unusable(files.config, f"the library transformers cannot build it: {type(error).__name__}: {error}") from error
     state = {name: tensor for name, tensor in read_state(files.weights).items() if not name.endswith(_COMPUTED)}
     load_strictly(model, state, spec)
@@ -169,10 +170,20 @@ def _architecture(content: dict[str, Any]) -> dict[str, Any]:
     return {name: _architecture(value) if name in ("text_config", "vision_config") else value for name, value in kept.items()}
 
 
-def _ids(files: ClipFiles, n_most: int) -> Callable[[str], NDArray[np.int64]]:
+def _ids(files: ClipFiles, config: Any) -> Callable[[str], NDArray[np.int64]]:
+    """Ids of a text, which must end as the network expects: what a text means is read at its end."""
     tokenizer, _ = load_tokenizer(files.tokenizer, file_sha256(files.tokenizer))
-    tokenizer.enable_truncation(n_most)
-    return lambda text: np.array(tokenizer.encode(text).ids, dtype=np.int64)
+    tokenizer.enable_truncation(int(config.max_position_embeddings))
+
+    def ids(text: str) -> NDArray[np.int64]:
+        return np.array(tokenizer.encode(text).ids, dtype=np.int64)
+
+    some = ids("a")
+    # Of files with this number, which is wrong in them, the library takes the highest id for the end.
+    end = some.max(initial=-1) if config.eos_token_id == _LEGACY_END else config.eos_token_id
+    if tokenizer.get_vocab_size() > config.vocab_size or not some.size or some[-1] != end:
+        raise _unusable(files.tokenizer, "its ids are not those that the network was trained with")
+    return ids
 
 
 def _preprocess(files: ClipFiles) -> ImagePreprocess:

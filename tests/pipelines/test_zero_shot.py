@@ -31,8 +31,8 @@ WORDS = {label: [word] for label, word in NAMES.items()}
 
 
 def planted_texts() -> list[tuple[str, str]]:
-    """Half of each text's words are its label's."""
-    rows = [(f"{word} {' '.join(text.split()[:3])} {word} {word}", label) for text, label in sentences(120) for word in [NAMES[label]]]
+    """Nearly all of each text's words are its label's."""
+    rows = [(f"{f'{NAMES[label]} ' * 20}{' '.join(text.split()[:3])}", label) for text, label in sentences(120)]
     return list(dict(rows).items())
 
 
@@ -67,7 +67,7 @@ def test_it_is_what_numpy_finds_with_the_librarys_model(tmp_path: Path) -> None:
     cooking, rope, tide = (row / np.linalg.norm(row) for row in oracle(folder, ["all about cooking", "rope and wind", "the tide"]))
     sailing = (rope + tide) / 2
     cosines = [[row @ one / np.linalg.norm(row) / np.linalg.norm(one) for one in (cooking, sailing)] for row in samples]
-    assert min(abs(first - second) for first, second in cosines) > 1e-5, "nearer than rounding: take other texts"
+    assert min(abs(first - second) for first, second in cosines) > 1e-6, "nearer than rounding: take other texts"
     n_hits = sum(LABELS[int(np.argmax(row))] == sample.label for row, sample in zip(cosines, test, strict=True))
     exact = clopper_pearson(n_hits, len(test))
     assert record["accuracy"] == {"value": n_hits / len(test), "low": exact.low, "high": exact.high, "n": len(test)}
