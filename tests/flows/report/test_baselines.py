@@ -24,6 +24,7 @@ from pipelines.intervals import clopper_pearson
 from pipelines.stages import Stages
 from pipelines.workspace import Workspace
 from tests.flows.report.conftest import candidate_of, check_self_contained, record_of
+from tests.flows.report.test_card import card_of
 from tests.pipelines.small_run import SmallRun
 from tests.pipelines.tiny_texts import sentences, text_config, write_model, write_table
 
@@ -89,6 +90,7 @@ def test_the_commonest_label_of_the_training_split_is_counted_on_the_test_split(
     assert f"always {label}, the commonest of the training split" in text
     assert "zero-shot" not in text
     assert "zero_shot" not in published.stages_seconds
+    assert f"Beside it, always {label}, the commonest of the training split: {100 * n_hits / answers.n:.1f} %" in card_of(run)
 
 
 def text_run(root: Path, **changes: object) -> SmallRun:
