@@ -130,4 +130,4 @@ def zero_shot_problem(task: str, labels: Sequence[str], section: ZeroShotSection
     unknown = [label for label in section.prompts if label not in labels]
     if unknown:
         return f"zero_shot.prompts names {', '.join(unknown)}; labels are {', '.join(labels)}"
-    return "zero_shot.clip is for images; texts are compared by the backbone itself" if task == "text" and section.clip else ""
+    return "zero_shot.clip is for task: image; texts are compared by the backbone itself" if task != "image" and section.clip else ""

@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from pipelines.config.section import Section
 
 _PLACE = "{label}"
-# By task; that of images is the one that CLIP's authors begin with (Radford et al. 2021, https://arxiv.org/abs/2103.00020).
-_TEMPLATES = {"image": "a photo of a {label}.", "text": _PLACE}
+# What CLIP's authors begin with (Radford et al. 2021, https://arxiv.org/abs/2103.00020).
+_OF_IMAGES = "a photo of a {label}."
 
 
 class ClipModel(Section):
@@ -68,5 +68,5 @@ class ZeroShotSection(Section):
 
     def wordings(self, label: str, task: str) -> tuple[str, ...]:
         """What a label is called."""
-        template = self.template or _TEMPLATES[task]
+        template = self.template or (_OF_IMAGES if task == "image" else _PLACE)
         return self.prompts.get(label) or (template.replace(_PLACE, label.replace("_", " ")),)

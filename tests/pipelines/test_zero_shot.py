@@ -162,7 +162,7 @@ def test_wordings() -> None:
         ({"template": "a photo"}, r"template 'a photo' has no \{label\}"),
         ({"prompts": {"baking": ["bread"]}}, "zero_shot.prompts names baking; labels are cooking, sailing"),
         ({"prompts": {"cooking": []}}, "at least 1 item"),
-        ({"clip": {"hub": "a/b", "revision": "0" * 40}}, "zero_shot.clip is for images"),
+        ({"clip": {"hub": "a/b", "revision": "0" * 40}}, "zero_shot.clip is for task: image"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, section: dict[str, Any], match: str) -> None:
