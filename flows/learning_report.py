@@ -40,6 +40,7 @@ class LearningReport:
         weights_findings: What looks wrong about the backbone's weights, each with `check`, `got` and `next_step`.
         curve, best_epoch: Of the network that was kept, where it was trained by gradient.
         curves: Of all ways that were tried and trained by gradient, the kept one among them.
+        adapters: Of method `lora`: how many numbers were trained, and where.
     """
 
     method: str = ""
@@ -54,6 +55,17 @@ class LearningReport:
     curve: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int | None = None
     curves: list[TrainingCurve] = field(default_factory=list)
+    adapters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def trained_share(self) -> str:
+        """What adapters trained of the network, as the end of a sentence; empty where there were none."""
+        if not self.adapters:
+            return ""
+        share = f"{self.adapters['n_trained']:,} of {self.adapters['n_all']:,} numbers ({100 * self.adapters['trained_frac']:.2g} %)"
+        return (
+            f"{share}: adapters of rank {self.adapters['rank']} beside {self.adapters['n_layers']} layers, merged afterwards, and the head"
+        )
 
 
 def read_learning(trained: Path | None = None, selected: Path | None = None, checked: Path | None = None) -> LearningReport:
@@ -79,6 +91,7 @@ def read_learning(trained: Path | None = None, selected: Path | None = None, che
         curve=training.get("curve", []),
         best_epoch=training.get("best_epoch"),
         curves=_curves(training),
+        adapters=training.get("adapters", {}),
     )
 
 

@@ -14,6 +14,7 @@ from flows.learning import Candidate
 from flows.learning_report import read_learning
 from flows.pages import percent, write_page
 from flows.report.accuracy import SliceTable, slice_tables
+from flows.report.baselines import BaselineRow, baseline_rows
 from flows.report.card_header import with_header
 from flows.report.card_limits import limits
 from flows.report.content import sample_counts
@@ -38,13 +39,15 @@ def model_card(config: ProjectConfig, candidate: Candidate, judgement: Judgement
     evaluated = candidate.outputs["evaluate"].path
     evaluation = _read(evaluated / "evaluation.json")
     lineage = _read(candidate.bundle / "lineage.json")
-    tables = slice_tables(read_answers(evaluated / "predictions.csv", config.labels_per_sample), None)
+    answers = read_answers(evaluated / "predictions.csv", config.labels_per_sample)
+    tables = slice_tables(answers, None)
+    baselines = baseline_rows(answers, candidate.outputs["split"].path, None, {})
     sections = {
         "": f"{escaped(what_it_says(config))} Bundle `{identity}`.",
         "Intended use": _stated(config.card.intended_use, "card.intended_use"),
         "Out of scope": _stated(config.card.out_of_scope, "card.out_of_scope"),
         "Owners": _items(escaped(owner) for owner in config.card.owners) or _stated(None, "card.owners"),
-        "Measured, on the test split, from this very bundle": _measured(config, evaluation, tables),
+        "Measured, on the test split, from this very bundle": _measured(config, evaluation, tables, baselines),
         "Gates": _gates(judgement),
         "Data": _data(config, candidate, lineage),
         "Training": _training(config, candidate, manifest, lineage),
@@ -95,7 +98,7 @@ def _gate(decision: dict[str, Any]) -> str:
     return f"**{decision['outcome']}** {escaped(decision['gate'])}, {escaped(decision['condition'])}: {escaped(decision['reason'])}"
 
 
-def _measured(config: ProjectConfig, evaluation: dict[str, Any], tables: Sequence[SliceTable]) -> str:
+def _measured(config: ProjectConfig, evaluation: dict[str, Any], tables: Sequence[SliceTable], baselines: Sequence[BaselineRow]) -> str:
     rows = [
         ("all" if table.column == "all test samples" else table.column, escaped(row.value), str(row.candidate.n), percent(row.candidate))
         for table in tables
@@ -106,6 +109,7 @@ def _measured(config: ProjectConfig, evaluation: dict[str, Any], tables: Sequenc
         _table(("by", "value", "n", "accuracy (95 % interval)"), rows),
         *(f"By {escaped(table.column)}: the {len(table.rows)} least accurate of {table.n_values}." for table in shortened),
         *_by_label(evaluation),
+        *(f"Beside it, {escaped(row.says)}: {percent(row.accuracy)}." for row in baselines if row.accuracy),
         f"Log loss {evaluation['log_loss']:.3f} nats; expected calibration error {evaluation['expected_calibration_error']:.3f} "
         "(10 bins, biased upwards with few samples). Intervals are Clopper-Pearson's, each for itself.",
     ]
@@ -200,7 +204,8 @@ def _method(config: ProjectConfig, candidate: Candidate) -> str:
         training = _read(candidate.outputs["train"].path / "training.json")
         unlabelled = f"{training['n_unlabelled']} unlabelled samples (`data/unlabelled/{config.method.unlabelled}`)"
         return f"Method `{config.method.source.kind}`, adapted by `{config.method.by}` to {unlabelled}"
-    return f"Method `{config.method.kind}`" + (f": {escaped(learning.reason)} (validation)" if learning.kept else "")
+    trained = f": trained were {learning.trained_share}" if learning.trained_share else ""
+    return f"Method `{config.method.kind}`{trained}" + (f": {escaped(learning.reason)} (validation)" if learning.kept else "")
 
 
 def _chosen_backbone(candidate: Candidate) -> str:

@@ -28,7 +28,8 @@ def recorded_config(session: Session, lineage: Lineage, exported: Path, places: 
     Raises:
         ConfigurationError: It is none that this code reads, or weights with the recorded sha256 are not found.
     """
-    content = _content(lineage, exported)
+    # What only a report measures is not measured again, and its network need not be there any more.
+    content = {key: part for key, part in _content(lineage, exported).items() if key != "zero_shot"}
     searched = [*places, *_present_weights(session), exported]
     for entry, sha256 in _local_entries(content["backbone"], lineage):
         found = _find(sha256, str(entry.get("name", "the transformer")), searched)

@@ -37,6 +37,7 @@ class RunRecord(BaseModel):
         version: The registered version, where the gates let it through.
         accuracy: Of the candidate on the test split.
         accuracy_by_domain, champion_accuracy_by_domain: The same per domain; the champion's on the same samples.
+        baselines: Of what needs no training, on the same samples: `zero_shot`, label names alone; `majority`, the commonest label.
         decisions: The gates', as JSON.
         forced: Who made it champion although gates refused it, and why; None where they did not.
         n_samples: Usable rows of the dataset version that was judged.
@@ -62,6 +63,7 @@ class RunRecord(BaseModel):
     accuracy: Accuracy | None = None
     accuracy_by_domain: dict[str, Accuracy] = {}
     champion_accuracy_by_domain: dict[str, Accuracy] = {}
+    baselines: dict[str, Accuracy] = {}
     decisions: list[dict[str, Any]] = []
     forced: Forced | None = None
     stages_seconds: dict[str, float] = {}

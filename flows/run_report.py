@@ -14,6 +14,7 @@ from flows.learning_report import LearningReport, read_learning
 from flows.model_card import write_card_page
 from flows.pages import percent, write_page
 from flows.records import RunRecord
+from flows.report.baselines import baseline_accuracies
 from flows.report.content import ReportFolders, read_evaluated
 from flows.report.curves import training_charts
 from flows.report.explain import explain
@@ -47,10 +48,13 @@ def publish_run(
         labels_per_sample: Of the project.
 
     Returns:
-        The record with the page among its reports.
+        The record with the page among its reports, and what baselines reached.
     """
     page = workspace.reports / "runs" / record.run / "index.html"
     record = record.model_copy(update={"reports": {"run": str(page), **_kept_reports(record, card, page.parent)}})
+    evaluated = read_evaluated(folders, labels_per_sample)
+    if evaluated is not None:
+        record = record.model_copy(update={"baselines": baseline_accuracies(evaluated.baselines)})
     longest = max(record.stages_seconds.values(), default=0.0) or 1.0
     write_page(
         "run.html.j2",
@@ -58,7 +62,7 @@ def publish_run(
         title=f"{record.project}: {record.outcome}",
         run=record,
         decision=decision_in_words(record),
-        evaluated=read_evaluated(folders, labels_per_sample),
+        evaluated=evaluated,
         learning=learnt,
         training_charts=training_charts(learnt.curves),
         longest=longest,
@@ -94,6 +98,7 @@ def report_run(
         split=paths.get("split"),
         learning_curve=explained.path("learning_curve"),
         mistakes=explained.path("mistakes"),
+        zero_shot=explained.path("zero_shot"),
         missing=explained.missing,
     )
     cost = {"stages_seconds": record.stages_seconds | explained.seconds, "peak_memory_mib": peak_memory_mib()}

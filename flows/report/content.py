@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flows.report.accuracy import Confusion, SliceTable, confusion, slice_tables
+from flows.records import Accuracy
+from flows.report.accuracy import Confusion, SliceTable, confusion, proportion, slice_tables
+from flows.report.baselines import BaselineRow, baseline_rows
 from flows.report.charts import Chart
 from flows.report.curves import learning_chart, read_learning_curve
 from flows.report.reliability import ConfidenceBin, confidence_bins, reliability_charts
@@ -32,6 +34,7 @@ class ReportFolders:
     split: Path | None = None
     learning_curve: Path | None = None
     mistakes: Path | None = None
+    zero_shot: Path | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -50,12 +53,16 @@ class Evaluated:
 
     Attributes:
         evaluation: `evaluation.json`.
+        accuracy: Of all test samples.
+        baselines: What needs no training, on the same samples.
         counts: Samples by split and domain.
     """
 
     evaluation: dict[str, Any]
     labels_per_sample: LabelsPerSample
     n_test: int
+    accuracy: Accuracy
+    baselines: list[BaselineRow]
     tables: list[SliceTable]
     has_champion: bool
     confused: Confusion | None
@@ -91,6 +98,8 @@ def read_evaluated(folders: ReportFolders, labels_per_sample: LabelsPerSample = 
         evaluation=evaluation,
         labels_per_sample=labels_per_sample,
         n_test=answers.n,
+        accuracy=proportion(int(answers.correct.sum()), answers.n),
+        baselines=baseline_rows(answers, folders.split, folders.zero_shot, folders.missing),
         tables=slice_tables(answers, champion),
         has_champion=champion is not None,
         confused=confusion(answers, evaluation["labels"]),

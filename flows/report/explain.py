@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flows.learning import Candidate, RunStep
 from pipelines.core.errors import RegraftError
+from pipelines.report_stages import wants_zero_shot, zero_shot
 from pipelines.stages import Stages
 from pipelines.store import StageOutput
 
@@ -38,13 +39,15 @@ class Explained:
 
 
 def explain(stages: Stages, candidate: Candidate, run_step: RunStep) -> Explained:
-    """Runs the learning curve and the mistakes. One that fails is a sentence in the report: the decision has been made without it."""
+    """Runs what the report shows besides. A stage that fails is a sentence in the report: the decision has been made without it."""
     outputs, missing = {}, {}
     made = candidate.outputs
     steps: dict[str, tuple[Callable[..., StageOutput], tuple[object, ...]]] = {
         "learning_curve": (stages.learning_curve, (made["split"], made["select"])),
         "mistakes": (stages.mistakes, (candidate.bundle, made["split"], made["evaluate"])),
     }
+    if wants_zero_shot(stages.config):
+        steps["zero_shot"] = (zero_shot, (stages, made["split"], made["select"]))
     for name, (stage, arguments) in steps.items():
         try:
             outputs[name] = run_step(name.replace("_", " "), stage, *arguments)

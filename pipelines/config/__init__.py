@@ -61,6 +61,7 @@ from pipelines.config.methods import (
 )
 from pipelines.config.operation import BundleSection, MonitorSection, OperationSection, ServingSection, TriggerSection
 from pipelines.config.project import LEARNING_SECTIONS, MACHINE_PATHS, ProjectConfig
+from pipelines.config.zero_shot import ClipModel, ZeroShotSection
 
 __all__ = [
     "LEARNING_SECTIONS",
@@ -79,6 +80,7 @@ __all__ = [
     "BundleSection",
     "CalibrationGate",
     "CardSection",
+    "ClipModel",
     "ComputeSection",
     "CoralAdaptation",
     "DannAdaptation",
@@ -118,6 +120,7 @@ __all__ = [
     "TimmSource",
     "TransformersBackbone",
     "TriggerSection",
+    "ZeroShotSection",
     "load_config",
     "plain_method",
 ]

@@ -42,7 +42,12 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> ProjectConfig:
 
 
 def _with_absolute_weights(config: ProjectConfig, path: Path) -> ProjectConfig:
-    return config.model_copy(update={"backbone": _absolute(config.backbone, path.absolute().parent.parent)})
+    workspace = path.absolute().parent.parent
+    clip = config.zero_shot.clip
+    if clip is not None and clip.folder is not None:
+        clip = clip.model_copy(update={"folder": workspace / clip.folder.expanduser()})
+    zero_shot = config.zero_shot.model_copy(update={"clip": clip})
+    return config.model_copy(update={"backbone": _absolute(config.backbone, workspace), "zero_shot": zero_shot})
 
 
 def _absolute(backbone: Backbone, workspace: Path) -> Backbone:

@@ -15,7 +15,16 @@ from pipelines.config.gates import SHIPPING_GATES, AdaptationGate, Gate, MinMetr
 from pipelines.config.methods import AutoMethod
 from pipelines.config.operation import BundleSection, MonitorSection, OperationSection, ServingSection, TriggerSection
 from pipelines.config.section import Section
-from pipelines.config.tasks import adaptation_problem, backbone_problem, data_problem, gate_problem, method_problem, with_task_defaults
+from pipelines.config.tasks import (
+    adaptation_problem,
+    backbone_problem,
+    data_problem,
+    gate_problem,
+    method_problem,
+    with_task_defaults,
+    zero_shot_problem,
+)
+from pipelines.config.zero_shot import ZeroShotSection
 from pipelines.core.label_sets import SEPARATOR, LabelsPerSample
 
 # What a bundle depends on; the other sections may change without a retraining.
@@ -27,6 +36,7 @@ LEARNING_SECTIONS = frozenset(
 MACHINE_PATHS: Any = {
     "backbone": {"weights": True, "folder": True, "candidates": {"__all__": {"weights"}}},
     "compute": {"launch", "n_workers"},
+    "zero_shot": {"clip": {"folder"}},
 }
 
 
@@ -56,6 +66,7 @@ class ProjectConfig(Section):
     compute: ComputeSection = ComputeSection()
     seed: int = 0
     gates: Annotated[tuple[Gate, ...], Field(min_length=1)]
+    zero_shot: ZeroShotSection = ZeroShotSection()
     bundle: BundleSection = BundleSection()
     serving: ServingSection = ServingSection()
     monitor: MonitorSection = MonitorSection()
@@ -75,6 +86,7 @@ class ProjectConfig(Section):
             method_problem(self.task, self.method),
             gate_problem(self.task, self.gates),
             data_problem(self.task, self.data),
+            zero_shot_problem(self.task, self.labels, self.zero_shot),
             self._adaptation_problem(),
         )
         if problem := next(filter(None, problems), ""):

@@ -10,6 +10,7 @@ from pipelines.config.backbones import Backbone
 from pipelines.config.data import DataSection
 from pipelines.config.gates import BehaviourGate, Gate, RobustnessGate
 from pipelines.config.methods import AutoMethod, LoraMethod, Recipe
+from pipelines.config.zero_shot import ZeroShotSection
 
 # By task: `augment.policy` and the corruptions of the gate `robustness`.
 POLICIES: Mapping[str, tuple[str, ...]] = {
@@ -32,7 +33,9 @@ BACKBONES: Mapping[str, tuple[str, ...]] = {
 # https://arxiv.org/abs/1810.04805: 2e-5 to 5e-5 for all layers; Howard and Ruder 2018 for rates that fall on the way down).
 _RECIPE: Mapping[str, Mapping[str, Any]] = {"text": {"learning_rate": 1e-4, "layer_decay": 0.9, "weight_decay": 0.01}, "audio": {}}
 _POLICY: Mapping[str, str] = {"text": "none", "audio": "spec_augment"}
-_RECIPES = ("fine_tune", "lp_ft", "gradual", "scratch")
+# Adapters start at no effect and are few: they take higher rates (Hu et al. 2021, https://arxiv.org/abs/2106.09685: 4e-4 to 5e-4).
+_LORA_RATE: Mapping[str, float] = {"text": 5e-4}
+_RECIPES = ("fine_tune", "lp_ft", "gradual", "scratch", "lora")
 
 
 def with_task_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,7 +66,8 @@ def with_task_recipe(recipe: Mapping[str, Any], task: str) -> dict[str, Any]:
         return dict(recipe)
     augment = recipe.get("augment", {})
     changed = {"policy": _POLICY[task], **augment} if isinstance(augment, Mapping) else augment
-    return {**_RECIPE[task], **recipe, "augment": changed}
+    own = {"learning_rate": _LORA_RATE[task]} if recipe.get("kind") == "lora" and task in _LORA_RATE else {}
+    return {**_RECIPE[task], **own, **recipe, "augment": changed}
 
 
 def backbone_problem(task: str, backbone: Backbone) -> str:
@@ -75,8 +79,10 @@ def backbone_problem(task: str, backbone: Backbone) -> str:
 
 def method_problem(task: str, method: Method) -> str:
     """What is wrong with a method for a task, and with how it changes training samples; empty where nothing is."""
-    if task != "image" and isinstance(method, AdaptMethod | LoraMethod):
-        return f"method {method.kind} is there for images only; take auto, probe, prototype, fine_tune, lp_ft, gradual or scratch"
+    if task != "image" and isinstance(method, AdaptMethod):
+        return f"method {method.kind} is there for images only; take auto, probe, prototype, fine_tune, lp_ft, gradual, lora or scratch"
+    if task == "audio" and isinstance(method, LoraMethod):
+        return "method lora is not there for sounds; take auto, probe, prototype, fine_tune, lp_ft, gradual or scratch"
     if isinstance(method, AdaptMethod):
         return _first_problem(_recipe_problem(task, part) for part in (method.source, method.dann.recipe, method.shot.recipe))
     return _recipe_problem(task, method)
@@ -134,3 +140,11 @@ def gate_problem(task: str, gates: Sequence[Gate]) -> str:
 def data_problem(task: str, data: DataSection) -> str:
     """What is wrong with what is said of the data; empty where nothing is."""
     return "data.slices names text, which holds the samples themselves" if task == "text" and "text" in data.slices else ""
+
+
+def zero_shot_problem(task: str, labels: Sequence[str], section: ZeroShotSection) -> str:
+    """What is wrong with how label names are compared with samples; empty where nothing is."""
+    unknown = [label for label in section.prompts if label not in labels]
+    if unknown:
+        return f"zero_shot.prompts names {', '.join(unknown)}; labels are {', '.join(labels)}"
+    return "zero_shot.clip is for task: image; texts are compared by the backbone itself" if task != "image" and section.clip else ""

@@ -63,12 +63,19 @@ def build_text_backbone(spec: TransformersSpec) -> nn.Module:
 
     try:
         return TextNetwork(_build_model(spec), spec.pooling)
-    except _CONSTRUCTOR_ERRORS as error:
+    except constructor_errors() as error:
         raise ConfigurationError(
             got=f"config.json of a {spec.name}, which the library transformers cannot build: {type(error).__name__}: {error}.".rstrip("."),
             allowed="a configuration that this version of the library takes.",
             next_step="take the config.json that belongs to the weights.",
         ) from error
+
+
+def constructor_errors() -> tuple[type[Exception], ...]:
+    """What the library's constructors raise for configurations that they cannot use."""
+    from huggingface_hub.errors import StrictDataclassError  # of values of another type; it is none of Python's own
+
+    return (*_CONSTRUCTOR_ERRORS, StrictDataclassError)
 
 
 def _build_model(spec: TransformersSpec) -> Any:

@@ -1,4 +1,4 @@
-"""Method `lora`: low-rank adapters beside a backbone's linear layers, merged into them before anything ships."""
+"""Method `lora`: low-rank adapters beside a backbone's linear layers, of images or of texts, merged into them before anything ships."""
 
 from __future__ import annotations
 
@@ -78,10 +78,16 @@ def with_adapters(backbone: nn.Module, method: LoraMethod, seed: int, name: str)
     if not layers:
         raise ConfigurationError(
             got=f"method lora for {name}, which has no linear layer.",
-            allowed="backbones with linear layers in attention or MLP: ViT, DeiT, Swin, ConvNeXt, MLP-Mixer.",
+            allowed="backbones with linear layers in attention or MLP: transformers of texts, ViT, DeiT, Swin, ConvNeXt, MLP-Mixer.",
             next_step="take method lp_ft or fine_tune with n_upper_blocks, or another backbone.",
         )
-    config = LoraConfig(r=method.rank, lora_alpha=cast("int", method.alpha), lora_dropout=method.adapter_dropout, target_modules=layers)
+    config = LoraConfig(
+        r=method.rank,
+        lora_alpha=cast("int", method.alpha),
+        lora_dropout=method.adapter_dropout,
+        target_modules=layers,
+        fan_in_fan_out=_holds_weights_transposed(backbone),
+    )
     device = next(backbone.parameters()).device
     with seeded_layers(stateless_seed("lora", seed), "cpu"):
         adapted = LoraModel(backbone.to("cpu"), config, "default")
@@ -90,10 +96,17 @@ def with_adapters(backbone: nn.Module, method: LoraMethod, seed: int, name: str)
 
 
 def linear_layers(backbone: nn.Module) -> list[str]:
-    """Names of the backbone's linear layers."""
+    """Names of the backbone's linear layers, GPT-2's `Conv1D` among them: a linear layer that holds its weight as [in, out]."""
     from torch import nn
+    from transformers.pytorch_utils import Conv1D
 
-    return [name for name, module in backbone.named_modules() if isinstance(module, nn.Linear)]
+    return [name for name, module in backbone.named_modules() if isinstance(module, nn.Linear | Conv1D)]
+
+
+def _holds_weights_transposed(backbone: nn.Module) -> bool:
+    from transformers.pytorch_utils import Conv1D
+
+    return any(isinstance(module, Conv1D) for module in backbone.modules())
 
 
 def adapter_parameters(network: nn.Module) -> list[nn.Parameter]:

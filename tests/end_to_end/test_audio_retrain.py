@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.end_to_end.test_retrain import regraft
 
@@ -39,9 +40,10 @@ def test_spoken_digits_are_judged_on_another_speaker(tmp_path: Path, shared_dir:
     workspace = tmp_path / "spoken"
     made = regraft("init", str(workspace), "--task", "audio", "--from", str(source), "--backbone", json.dumps(entry))
     assert sum(made["labels"].values()) == 6 * 10 * _N_TAKES
-    method = "method={kind: lp_ft, epochs: 8}"
-    gates = "gates=[{kind: min_metric, metric: accuracy, floor: 0.3}, {kind: goldens}, {kind: leakage}]"
-    result = regraft("retrain", "--workspace", str(workspace), "--set", method, "--set", gates)
+    conf = workspace / "conf" / "spoken.yaml"
+    floor = {"gates": [{"kind": "min_metric", "floor": 0.3}, {"kind": "goldens"}, {"kind": "leakage"}]}
+    conf.write_text(yaml.safe_dump(yaml.safe_load(conf.read_text(encoding="utf-8")) | floor), encoding="utf-8")
+    result = regraft("retrain", "--workspace", str(workspace), "--set", "method={kind: lp_ft, epochs: 8}")
     assert result["decision"]["outcome"] == "promoted"
     # A speaker is in one split alone, so each domain of the test split is a voice that training never heard. By chance: 0.1.
     assert result["accuracy"]["low"] > 0.3

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.records import read_records
+from pipelines.workspace import Workspace
 from tests.end_to_end.test_retrain import regraft
 from tests.pipelines.tiny_texts import write_table
 
@@ -27,4 +29,6 @@ def test_a_table_of_reviews_becomes_a_promoted_bundle(tmp_path: Path, shared_dir
     assert result["decision"]["outcome"] == "promoted"
     # Majority class: 0.52.
     assert result["accuracy"]["low"] > 0.6
+    baselines = read_records(Workspace(workspace))[-1].baselines
+    assert baselines["majority"].high < baselines["zero_shot"].low < baselines["zero_shot"].high < result["accuracy"]["high"]
     assert [path.name for path in (workspace / "data").iterdir()] == ["labels.csv"]

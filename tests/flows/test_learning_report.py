@@ -9,6 +9,7 @@ import pytest
 from flows.learning import Candidate, warn_of_weights
 from flows.learning_report import LearningReport, read_learning
 from flows.model_card import _chosen_backbone, _method
+from pipelines.config import LoraMethod
 from pipelines.store import StageOutput
 from tests.flows.conftest import project_config
 
@@ -51,6 +52,16 @@ def test_the_card_names_the_choices_of_auto_and_of_the_ranking_and_nothing_else(
     )
     assert _method(config, plain) == "Method `probe`"
     assert _chosen_backbone(plain) == ""
+
+
+def test_what_adapters_trained_is_said_in_the_report_and_the_card(tmp_path: Path) -> None:
+    adapters = {"rank": 8, "n_layers": 24, "n_trained": 12_345, "n_all": 1_000_000, "trained_frac": 0.012345}
+    trained = output(tmp_path / "train", "train", training={"method": "lora", "adapters": adapters})
+    share = "12,345 of 1,000,000 numbers (1.2 %): adapters of rank 8 beside 24 layers, merged afterwards, and the head"
+    assert read_learning(trained.path).trained_share == share
+    assert LearningReport().trained_share == ""
+    config = project_config("toy").model_copy(update={"method": LoraMethod(kind="lora")})
+    assert _method(config, Candidate(tmp_path, "0", {"train": trained})) == f"Method `lora`: trained were {share}"
 
 
 def test_what_looks_wrong_about_the_weights_is_one_line_of_the_log_each(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

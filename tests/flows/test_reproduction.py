@@ -74,6 +74,12 @@ def test_the_configuration_is_that_of_the_run_and_not_that_of_the_conf_file(sess
     assert reproduce(other, version).outcome == "same"
 
 
+def test_a_network_that_only_the_report_needed_may_be_gone(session: Session) -> None:
+    clip = {"folder": None, "sha256": "0" * 64, "tokenizer_sha256": "0" * 64}  # where it lay is in no record
+    version = register_candidate(session, candidate_of(session), lambda record: record["config"].update(zero_shot={"clip": clip}))
+    assert reproduce(session, version).outcome == "same"
+
+
 def test_a_record_that_says_another_configuration_is_different(session: Session) -> None:
     version = register_candidate(session, candidate_of(session), lambda record: record["config"].update(method=WEAKER))
     found = reproduce(session, version)

@@ -81,6 +81,12 @@ def test_what_the_library_cannot_read_texts_with_is_refused(kind: str) -> None:
         build_text_backbone(other)
 
 
+def test_a_configuration_with_a_value_of_another_type_is_refused() -> None:
+    spec = TransformersSpec(name="bert", config={"hidden_size": "wide"}, pooling="mean", origin="test", weights_sha256=None)
+    with pytest.raises(ConfigurationError, match=r"cannot build: StrictDataclassFieldValidationError"):
+        build_text_backbone(spec)
+
+
 def test_a_configuration_that_cannot_be_built_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"config.json of a bert, which the library transformers cannot build"):
         build_text_backbone(spec("bert", num_attention_heads=5))
