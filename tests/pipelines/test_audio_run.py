@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from pipelines.config import ProjectConfig
 from pipelines.core.bundle import read_manifest
-from pipelines.core.errors import ConfigurationError, DataError
 from pipelines.core.predict import Predictor
 from pipelines.corruptions import corrupting
 from pipelines.dataset import read_sample, read_samples
@@ -29,7 +28,7 @@ from pipelines.training.embedding import embed
 from pipelines.training.gathering import material_for
 from pipelines.training.inputs import SampleInputs
 from pipelines.workspace import Workspace
-from tests.pipelines.tiny_sounds import as_file, audio_config, backbone_entry, sound, write_sounds, write_weights
+from tests.pipelines.tiny_sounds import as_file, audio_config, sound, write_sounds, write_weights
 
 
 def packaged(root: Path, source: Path, config: ProjectConfig) -> tuple[Stages, Path, Path, dict[str, Any]]:
@@ -236,10 +235,3 @@ def test_what_is_not_stated_is_what_suits_sounds(tmp_path: Path) -> None:
     config = audio_config(write_weights(tmp_path / "w.safetensors"), method={"kind": "auto"}, gates=gates)
     assert config.method.fine_tune.augment.policy == "spec_augment"  # type: ignore[union-attr]
     assert config.gates[1].corruptions == ("noise", "gain", "low_pass")  # type: ignore[union-attr]
-
-
-def test_a_network_that_does_not_take_such_patches_is_named_at_once(tmp_path: Path) -> None:
-    entry = backbone_entry(write_weights(tmp_path / "w.safetensors"), name="test_vit")
-    stages = Stages(Workspace(tmp_path), audio_config(tmp_path / "w.safetensors", backbone=entry))
-    with pytest.raises((ConfigurationError, DataError, RuntimeError), match="test_vit"):
-        stages.select(None)
