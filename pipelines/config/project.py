@@ -15,7 +15,15 @@ from pipelines.config.gates import SHIPPING_GATES, AdaptationGate, Gate, MinMetr
 from pipelines.config.methods import AutoMethod
 from pipelines.config.operation import BundleSection, MonitorSection, OperationSection, ServingSection, TriggerSection
 from pipelines.config.section import Section
-from pipelines.config.tasks import adaptation_problem, backbone_problem, data_problem, gate_problem, method_problem, with_text_defaults
+from pipelines.config.tasks import (
+    adaptation_problem,
+    backbone_problem,
+    data_problem,
+    gate_problem,
+    method_problem,
+    pairs_problem,
+    with_text_defaults,
+)
 from pipelines.core.label_sets import SEPARATOR, LabelsPerSample
 
 # What a bundle depends on; the other sections may change without a retraining.
@@ -73,6 +81,7 @@ class ProjectConfig(Section):
         problems = (
             backbone_problem(self.task, self.backbone),
             method_problem(self.task, self.method),
+            pairs_problem(self.labels_per_sample, self.compute.processes, self.method),
             gate_problem(self.task, self.gates),
             data_problem(self.task, self.data),
             self._adaptation_problem(),

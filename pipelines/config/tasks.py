@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pipelines.config.adaptation import AdaptMethod, Method
+from pipelines.config.adaptation import AdaptMethod, Method, plain_method
 from pipelines.config.backbones import Backbone, TransformersBackbone
 from pipelines.config.data import DataSection
 from pipelines.config.gates import BehaviourGate, Gate, RobustnessGate
-from pipelines.config.methods import AutoMethod, LoraMethod, Recipe
+from pipelines.config.methods import AutoMethod, LoraMethod, Recipe, SetFitMethod
 
 # By task: `augment.policy` and the corruptions of the gate `robustness`.
 POLICIES: Mapping[str, tuple[str, ...]] = {
@@ -63,7 +63,9 @@ def backbone_problem(task: str, backbone: Backbone) -> str:
 def method_problem(task: str, method: Method) -> str:
     """What is wrong with a method for a task, and with how it changes training samples; empty where nothing is."""
     if task != "image" and isinstance(method, AdaptMethod | LoraMethod):
-        return f"method {method.kind} is there for images only; take auto, probe, prototype, fine_tune, lp_ft, gradual or scratch"
+        return f"method {method.kind} is there for images only; take auto, probe, prototype, fine_tune, lp_ft, gradual, scratch or setfit"
+    if task != "text" and isinstance(plain_method(method), SetFitMethod):
+        return "method setfit is there for texts only; take auto, probe, prototype, fine_tune, lp_ft, gradual, scratch or lora"
     if isinstance(method, AdaptMethod):
         return _first_problem(_recipe_problem(task, part) for part in (method.source, method.dann.recipe, method.shot.recipe))
     return _recipe_problem(task, method)
@@ -84,6 +86,26 @@ def _recipe_problem(task: str, method: Method | Recipe) -> str:
         return "augment has flips, mixup_alpha or cutmix_alpha, which texts do not have; remove them"
     if task == "text" and recipe.drop_path > 0:
         return "drop_path is for backbones of timm; transformers have dropout of their own, in config.json"
+    return ""
+
+
+def pairs_problem(labels_per_sample: str, processes: int, method: Method) -> str:
+    """Why a project cannot learn from pairs of samples; empty where it can, or does not.
+
+    Args:
+        labels_per_sample: Of the project.
+        processes: Of its section `compute`.
+        method: Of the project.
+    """
+    if not isinstance(method, SetFitMethod):
+        return ""
+    if labels_per_sample != "one":
+        return (
+            f"method setfit with labels_per_sample: {labels_per_sample}; it is for one, as two texts have the same label or they do not: "
+            "with many take auto, probe, prototype, fine_tune, lp_ft or gradual"
+        )
+    if processes > 1:
+        return f"method setfit runs in one process, not in {processes}; set compute.processes: 1, or take lp_ft or fine_tune"
     return ""
 
 
