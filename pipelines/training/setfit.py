@@ -69,8 +69,8 @@ def train_setfit(material: Material, method: SetFitMethod, deadline: Deadline | 
         reason = worse_than_plain(_measured(material, logits), _plain_result(material, plain))
     seconds = {**plain.costs_seconds, "setfit": time.monotonic() - began}
     if reason:
-        return replace(plain, record=record | {"kept": "probe", "reason": reason}, costs_seconds=seconds)
-    better = "the probe on the tuned backbone has a lower log loss on validation than the one on the backbone as it was, and no more errors"
+        return replace(plain, record=record | {"kept": "probe", "reason": f"kept probe: {reason}", "best_epoch": 0}, costs_seconds=seconds)
+    better = "kept setfit: the probe on the tuned backbone has a lower log loss on validation than the one on the backbone as it was, and no more errors"
     return Trained(with_head(backbone, probe), record | {"kept": "setfit", "reason": better}, seconds, logits)
 
 
