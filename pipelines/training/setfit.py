@@ -70,7 +70,7 @@ def train_setfit(material: Material, method: SetFitMethod, deadline: Deadline | 
     seconds = {**plain.costs_seconds, "setfit": time.monotonic() - began}
     if reason:
         return replace(plain, record=record | {"kept": "probe", "reason": f"kept probe: {reason}", "best_epoch": 0}, costs_seconds=seconds)
-    better = "kept setfit: the probe on the tuned backbone has a lower log loss on validation than the one on the backbone as it was, and no more errors"
+    better = "kept setfit: its probe has a lower log loss on validation than the one on the backbone as it was, and no more errors"
     return Trained(with_head(backbone, probe), record | {"kept": "setfit", "reason": better}, seconds, logits)
 
 
