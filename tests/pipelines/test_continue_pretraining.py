@@ -20,6 +20,7 @@ from pipelines.masked_language.loss import MaskedLoss
 from pipelines.masked_language.model import load_language_model
 from pipelines.masked_language.training import PretrainingSettings
 from pipelines.modalities.text_inputs import text_digest
+from pipelines.training.step import StepPart
 from pipelines.transformer_files import described
 from tests.pipelines.conftest import tiny_config
 from tests.pipelines.tiny_texts import sentences, text_config, write_word_model
@@ -157,20 +158,38 @@ def test_a_new_head_learns_alone_at_first(model: Path, texts: Path, monkeypatch:
     assert changed(0, 1) == {"bert", "cls"}
 
 
-def test_a_loss_that_did_not_fall_writes_nothing(model: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planted: a loss with the wrong sign."""
+@pytest.mark.parametrize("first_wrong_round", [1, 2])
+def test_a_loss_that_did_not_fall_writes_nothing(
+    model: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first_wrong_round: int
+) -> None:
+    """Planted: a loss with the wrong sign; from the start, or once the new head has learnt, which is no gain of the backbone's."""
 
     class Wrong(MaskedLoss):
-        def __call__(self, *given: Any) -> torch.Tensor:
-            return -super().__call__(*given)
+        def __call__(self, view: Any, inputs: Any, targets: Any, part: StepPart) -> torch.Tensor:
+            loss = super().__call__(view, inputs, targets, part)
+            return loss if part.epoch < first_wrong_round else -loss
 
     monkeypatch.setattr(training, "MaskedLoss", Wrong)
-    with pytest.raises(
-        RefusedError, match=r"a loss on \d+ hidden tokens of held-out texts that did not fall: \d\.\d{4} before, \d+\.\d{4} after"
-    ):
+    words = r"a loss on \d+ hidden tokens of held-out texts that did not fall: \d\.\d{4} before, \d+\.\d{4} after"
+    with pytest.raises(RefusedError, match=words):
         run(model, texts)
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_pass_reads_every_text_but_the_few_that_do_not_divide(model: Path, texts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: dict[int, set[int]] = {}
+
+    class Watched(MaskedLoss):
+        def __call__(self, view: Any, inputs: Any, targets: Any, part: StepPart) -> torch.Tensor:
+            read.setdefault(part.epoch, set()).update(targets.tolist())
+            return super().__call__(view, inputs, targets, part)
+
+    monkeypatch.setattr(training, "MaskedLoss", Watched)
+    done = run(model, texts, settings=SETTINGS.model_copy(update={"epochs": 1}))
+    assert (done.outcome.rounds_per_epoch, len(done.outcome.curve)) == (6, 8)  # the start, the head's own round, and the pass
+    assert [len(read[number]) for number in range(1, 8)] == [34] * 7
+    assert len(set().union(*(read[number] for number in range(1, 7)))) == 6 * 34 <= done.texts.counts.n_train
 
 
 def test_too_little_time_says_so_and_keeps_what_was_done(model: Path, texts: Path, tmp_path: Path) -> None:

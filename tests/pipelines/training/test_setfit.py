@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from pipelines.backbones import select_backbone
 from pipelines.config import ProjectConfig, SetFitMethod, TransformersBackbone
 from pipelines.core.errors import DataError
-from pipelines.core.modalities.text import padded
 from pipelines.dataset import Sample, Split, write_samples
 from pipelines.training import loop, setfit
 from pipelines.training.embedding import embed
@@ -75,22 +74,23 @@ def test_the_loss_by_numpy() -> None:
     assert float(cosine_loss(alike, 3 * alike, torch.tensor([0, 0]))) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_the_loss_of_a_batch_is_that_of_its_texts_one_by_one(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_at_once", [1, 10])
+def test_the_loss_of_a_batch_is_that_of_its_texts_one_by_one(model: Path, tmp_path: Path, n_at_once: int) -> None:
     """Texts of different lengths share a forward pass, and each has the features that it has alone."""
     made = material(model, tmp_path)
     backbone = made.fresh_backbone(0.0).eval()
-    pairs = PairSource(made.train, 2, seed=0)
-    chosen = np.arange(0, 64, 7)
-    targets = torch.from_numpy(pairs.targets[chosen])
+    pairs, loss = PairSource(made.train, 2, seed=0), PairLoss(made.train)
+    view = torch.nn.Sequential(backbone, torch.nn.Identity())
+    lengths = [made.train.batch([place]).shape[1] for place in range(16)]
+    differ = [place for place in range(64) if lengths[place // 4] != lengths[int(pairs.targets[place, 0])]]
     with torch.inference_mode():
-        features = [backbone(torch.from_numpy(padded([made.train.batch([place])[0]])))[0] for place in range(16)]
-        expected = cosine_loss(
-            torch.stack([features[place] for place in chosen // 4]), torch.stack([features[int(row[0])] for row in targets]), targets[:, 1]
-        )
-        found = PairLoss(made.train)(
-            torch.nn.Sequential(backbone, torch.nn.Identity()), torch.from_numpy(pairs.batch(chosen)), targets, StepPart(1, 0, 0, 1)
-        )
-    assert float(found) == pytest.approx(float(expected), rel=1e-4)
+        features = torch.cat([backbone(torch.from_numpy(made.train.batch([place]))) for place in range(16)])
+        for start in range(0, 10, n_at_once):
+            chosen = np.array(differ[start : start + n_at_once])
+            targets = torch.from_numpy(pairs.targets[chosen])
+            expected = cosine_loss(features[chosen // 4], features[targets[:, 0]], targets[:, 1])
+            found = loss(view, torch.from_numpy(pairs.batch(chosen)), targets, StepPart(1, 0, 0, 1))
+            assert float(found) == pytest.approx(float(expected), rel=1e-4, abs=1e-5)
 
 
 def test_it_learns_to_tell_two_vocabularies_apart(model: Path, tmp_path: Path) -> None:
