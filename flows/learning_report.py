@@ -31,7 +31,7 @@ class LearningReport:
 
     Attributes:
         method: Of the conf file.
-        kept, reason: Which way `auto` kept and why; empty for other methods.
+        kept, reason: Which way `auto` or `setfit` kept and why; empty for other methods.
         ways: What `auto` tried or left out, each with `seconds` where it took any.
         n_validation: Samples that the ways were compared on.
         costs: Seconds of the parts of stage `train` by name.

@@ -19,7 +19,7 @@ from pipelines.text_rows import MOST_CELL_CHARACTERS, text_paths
 TEXT_TABLE_SUFFIXES = (".csv", ".parquet", ".tsv", ".jsonl")
 _HALF = "half a character (a lone surrogate)"
 # Number of the line, and its cells or what is wrong with it.
-_Lines = list[tuple[int, Mapping[str, Any] | str]]
+Lines = list[tuple[int, Mapping[str, Any] | str]]
 
 
 def read_text_table(
@@ -46,7 +46,7 @@ def read_text_table(
             allowed=f"a file that ends in {', '.join(TEXT_TABLE_SUFFIXES)}.",
             next_step="export the table as CSV in UTF-8.",
         )
-    columns, lines = _tsv(table) if suffix == ".tsv" else _jsonl(table)
+    columns, lines = tsv_lines(table) if suffix == ".tsv" else jsonl_lines(table)
     if not lines:
         raise no_rows(table, holds)
     if columns:
@@ -109,7 +109,12 @@ def _has_surrogate(text: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _content(table: Path) -> str:
+def table_content(table: Path) -> str:
+    """What a file holds, without a byte order mark.
+
+    Raises:
+        DataError: It is not UTF-8.
+    """
     try:
         return table.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -120,11 +125,12 @@ def _content(table: Path) -> str:
         ) from error
 
 
-def _tsv(table: Path) -> tuple[list[str], _Lines]:
+def tsv_lines(table: Path) -> tuple[list[str], Lines]:
+    """The columns of a table with tabs and without quotes, and its lines below them."""
     csv.field_size_limit(MOST_CELL_CHARACTERS)
-    reader = csv.reader(io.StringIO(_content(table), newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
+    reader = csv.reader(io.StringIO(table_content(table), newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
     columns = next(reader, [])
-    lines: _Lines = []
+    lines: Lines = []
     for cells in reader:
         if cells:
             whole = len(cells) == len(columns)
@@ -133,10 +139,11 @@ def _tsv(table: Path) -> tuple[list[str], _Lines]:
     return columns, lines
 
 
-def _jsonl(table: Path) -> tuple[list[str], _Lines]:
-    lines: _Lines = []
+def jsonl_lines(table: Path) -> tuple[list[str], Lines]:
+    """All names of an object a line, and the lines."""
+    lines: Lines = []
     # Not `splitlines`, which breaks a line at U+2028 and its like.
-    for number, line in enumerate(_content(table).split("\n"), start=1):
+    for number, line in enumerate(table_content(table).split("\n"), start=1):
         if line.strip():
             try:
                 found = json.loads(line)

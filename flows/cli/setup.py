@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     backbones_app.command("list")(backbones_list)
     backbones_app.command("rank")(backbones_rank)
     backbones_app.command("pretrain")(backbones_pretrain)
+    backbones_app.command("continue-pretraining")(backbones_continue_pretraining)
     app.add_typer(backbones_app, name="backbones")
 
 
@@ -192,3 +193,46 @@ def backbones_pretrain(
 
     zips = [data / "omniglot_small1.zip", data / "omniglot_small2.zip"]
     pretrain_shipped_backbone(zips, out, seed, progress=typer.echo)
+
+
+def backbones_continue_pretraining(
+    texts: Annotated[Path, typer.Option("--texts", help="Unlabelled texts: a table with the column text, or a .txt file of lines.")],
+    out: Annotated[Path, typer.Option("--out", help="The new folder, which the conf file will name.")],
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over all texts.")] = 3,
+    minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Stop after as long and keep the best so far.")] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Pieces of text for one step.")] = 16,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", min=1e-9, help="Peak, of all layers.")] = 5e-5,
+    seed: Annotated[int | None, typer.Option("--seed", help="Else that of the conf file.")] = None,
+    workspace: WorkspaceOption = HERE,
+    conf: ConfOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Lets the text backbone read unlabelled texts of your domain before it is fine-tuned; prints the conf lines that name the result.
+
+    Texts of the test split are left out. Killed and called again it goes on. Nothing is written unless held-out texts are read better.
+    """
+    from flows.cli.console import print_json, shown_progress, stderr_console
+    from flows.continued_pretraining import continue_workspace_backbone
+    from flows.session import open_session
+    from pipelines.masked_language.training import PretrainingSettings
+
+    session = open_session(workspace, conf, overrides or ())
+    settings = PretrainingSettings(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        minutes=minutes,
+        seed=session.config.seed if seed is None else seed,
+    )
+
+    def tell(line: str) -> None:
+        stderr_console().print(line, markup=False, highlight=False, soft_wrap=True)
+
+    with shown_progress(quiet=as_json) as progress:
+        done = continue_workspace_backbone(session, texts, out, settings, progress, tell)
+    if as_json:
+        print_json(done.as_json())
+        return
+    tell(done.as_text())
+    typer.echo(done.conf_lines, nl=False)

@@ -58,6 +58,7 @@ from pipelines.config.methods import (
     PrototypeMethod,
     Recipe,
     ScratchMethod,
+    SetFitMethod,
 )
 from pipelines.config.operation import BundleSection, MonitorSection, OperationSection, ServingSection, TriggerSection
 from pipelines.config.project import LEARNING_SECTIONS, MACHINE_PATHS, ProjectConfig
@@ -108,6 +109,7 @@ __all__ = [
     "RobustnessGate",
     "ScratchMethod",
     "ServingSection",
+    "SetFitMethod",
     "ShippedBackbone",
     "ShotAdaptation",
     "SingleBackbone",

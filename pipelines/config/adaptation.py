@@ -18,6 +18,7 @@ from pipelines.config.methods import (
     PrototypeMethod,
     Recipe,
     ScratchMethod,
+    SetFitMethod,
 )
 from pipelines.config.section import Positive, Section
 
@@ -152,7 +153,16 @@ class AdaptMethod(Section):
 
 
 Method = Annotated[
-    AutoMethod | ProbeMethod | PrototypeMethod | FineTuneMethod | LpFtMethod | GradualMethod | ScratchMethod | LoraMethod | AdaptMethod,
+    AutoMethod
+    | ProbeMethod
+    | PrototypeMethod
+    | FineTuneMethod
+    | LpFtMethod
+    | GradualMethod
+    | ScratchMethod
+    | LoraMethod
+    | SetFitMethod
+    | AdaptMethod,
     Field(discriminator="kind"),
 ]
 

@@ -223,8 +223,44 @@ class LoraMethod(Recipe):
         return self
 
 
+class SetFitMethod(Section):
+    """Contrastive tuning for few labelled texts, then a linear probe (SetFit, Tunstall et al. 2022, https://arxiv.org/abs/2209.11055).
+
+    Texts of one label are pulled together and texts of different labels pushed apart; the probe is then fitted on the tuned features. Where
+    that is worse than the probe on the features as they were, on validation, these are kept. One label a sample.
+
+    Attributes:
+        probe: The head, before and after.
+        pairs_per_sample: Pairs with a text of the same label that each training sample begins in an epoch, and as many with a text of
+            another label; every epoch draws its own.
+        n_upper_blocks: How many of the last blocks are tuned; nothing is all of them.
+        epochs: At most.
+        batch_size: Pairs for one step of the optimiser.
+        learning_rate: Peak, of all blocks.
+        weight_decay: AdamW's; norms and biases are spared.
+        warmup_frac: Share of the steps in which the rate rises to its peak; a cosine then takes it to 0.
+        max_gradient_norm: Longer gradients are scaled down to it.
+        early_stopping_epochs: Stop after as many epochs whose probe has no better validation loss; the best epoch's weights are kept
+            either way.
+        budget_minutes: Stop tuning after as long, at a step's end, and keep the best epoch so far; nothing is no limit.
+    """
+
+    kind: Literal["setfit"]
+    probe: ProbeMethod = ProbeMethod()
+    pairs_per_sample: Annotated[int, Field(ge=1)] = 5
+    n_upper_blocks: Annotated[int, Field(ge=1)] | None = None
+    epochs: Annotated[int, Field(ge=1)] = 4
+    batch_size: Annotated[int, Field(ge=2)] = 16
+    learning_rate: Positive = 2e-5
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    warmup_frac: Fraction = 0.1
+    max_gradient_norm: Positive = 1.0
+    early_stopping_epochs: Annotated[int, Field(ge=1)] | None = None
+    budget_minutes: Positive | None = None
+
+
 # Methods that learn from labelled samples alone.
 PlainMethod = Annotated[
-    AutoMethod | ProbeMethod | PrototypeMethod | FineTuneMethod | LpFtMethod | GradualMethod | ScratchMethod | LoraMethod,
+    AutoMethod | ProbeMethod | PrototypeMethod | FineTuneMethod | LpFtMethod | GradualMethod | ScratchMethod | LoraMethod | SetFitMethod,
     Field(discriminator="kind"),
 ]

@@ -21,6 +21,7 @@ from pipelines.config.tasks import (
     data_problem,
     gate_problem,
     method_problem,
+    pairs_problem,
     with_task_defaults,
     zero_shot_problem,
 )
@@ -84,6 +85,7 @@ class ProjectConfig(Section):
         problems = (
             backbone_problem(self.task, self.backbone),
             method_problem(self.task, self.method),
+            pairs_problem(self.labels_per_sample, self.compute.processes, self.method),
             gate_problem(self.task, self.gates),
             data_problem(self.task, self.data),
             zero_shot_problem(self.task, self.labels, self.zero_shot),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pipelines.config.adaptation import AdaptMethod, Method
+from pipelines.config.adaptation import AdaptMethod, Method, plain_method
 from pipelines.config.backbones import Backbone
 from pipelines.config.data import DataSection
 from pipelines.config.gates import BehaviourGate, Gate, RobustnessGate
-from pipelines.config.methods import AutoMethod, LoraMethod, Recipe
+from pipelines.config.methods import AutoMethod, Recipe, SetFitMethod
 from pipelines.config.zero_shot import ZeroShotSection
 
 # By task: `augment.policy` and the corruptions of the gate `robustness`.
@@ -28,6 +28,12 @@ BACKBONES: Mapping[str, tuple[str, ...]] = {
     "image": ("shipped", "timm", "best_of"),
     "text": ("transformers",),
     "audio": ("spectrogram",),
+}
+_METHODS = ("auto", "probe", "prototype", "fine_tune", "lp_ft", "gradual", "scratch")
+METHODS: Mapping[str, tuple[str, ...]] = {
+    "image": (*_METHODS, "lora", "adapt"),
+    "text": (*_METHODS, "lora", "setfit"),
+    "audio": _METHODS,
 }
 # By task, what a recipe says where nothing is stated. Transformers are tuned at rates far below those of convolutions (Devlin et al. 2018,
 # https://arxiv.org/abs/1810.04805: 2e-5 to 5e-5 for all layers; Howard and Ruder 2018 for rates that fall on the way down).
@@ -79,10 +85,9 @@ def backbone_problem(task: str, backbone: Backbone) -> str:
 
 def method_problem(task: str, method: Method) -> str:
     """What is wrong with a method for a task, and with how it changes training samples; empty where nothing is."""
-    if task != "image" and isinstance(method, AdaptMethod):
-        return f"method {method.kind} is there for images only; take auto, probe, prototype, fine_tune, lp_ft, gradual, lora or scratch"
-    if task == "audio" and isinstance(method, LoraMethod):
-        return "method lora is not there for sounds; take auto, probe, prototype, fine_tune, lp_ft, gradual or scratch"
+    kinds = {method.kind, plain_method(method).kind}
+    if unfit := [kind for kind in sorted(kinds) if kind not in METHODS[task]]:
+        return f"method {' with '.join(unfit)} is not there for task: {task}; take {', '.join(METHODS[task])}"
     if isinstance(method, AdaptMethod):
         return _first_problem(_recipe_problem(task, part) for part in (method.source, method.dann.recipe, method.shot.recipe))
     return _recipe_problem(task, method)
@@ -105,6 +110,26 @@ def _recipe_problem(task: str, method: Method | Recipe) -> str:
         return "augment has flips, mixup_alpha or cutmix_alpha, which texts do not have; remove them"
     if task == "text" and recipe.drop_path > 0:
         return "drop_path is for backbones of timm; transformers have dropout of their own, in config.json"
+    return ""
+
+
+def pairs_problem(labels_per_sample: str, processes: int, method: Method) -> str:
+    """Why a project cannot learn from pairs of samples; empty where it can, or does not.
+
+    Args:
+        labels_per_sample: Of the project.
+        processes: Of its section `compute`.
+        method: Of the project.
+    """
+    if not isinstance(method, SetFitMethod):
+        return ""
+    if labels_per_sample != "one":
+        return (
+            f"method setfit with labels_per_sample: {labels_per_sample}; it is for one, as two texts have the same label or they do not: "
+            "with many take auto, probe, prototype, fine_tune, lp_ft or gradual"
+        )
+    if processes > 1:
+        return f"method setfit runs in one process, not in {processes}; set compute.processes: 1, or take lp_ft or fine_tune"
     return ""
 
 

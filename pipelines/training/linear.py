@@ -38,7 +38,7 @@ def train_probe(material: Material, method: ProbeMethod) -> Trained:
     """
     features = material.features(material.train)
     probe = fit_probe(features, material.train.targets, material.config.labels, method, material.config.seed)
-    return on_frozen_backbone(material, probe, {"method": "probe", "probe": _probe_record(probe, method)})
+    return on_frozen_backbone(material, probe, {"method": "probe", "probe": probe_record(probe, method)})
 
 
 def on_frozen_backbone(material: Material, head: LinearHead, record: dict[str, JsonValue]) -> Trained:
@@ -66,16 +66,21 @@ def frozen_logits(material: Material, network: nn.Sequential) -> NDArray[np.floa
         material: Of the training.
         network: Backbone, not trained, and head.
     """
+    return head_logits(network[1], material.features(material.validation))
+
+
+def head_logits(head: nn.Module, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Logits [n, k] of a head on features [n, d]."""
     import torch
 
-    head = network[1].eval()
     with torch.inference_mode():
         # A copy: kept features may be read-only, which torch warns of.
-        features = torch.from_numpy(np.array(material.features(material.validation))).to(next(head.parameters()).device)
-        return np.asarray(head(features).cpu().numpy(), dtype=np.float32)
+        rows = torch.from_numpy(np.array(features)).to(next(head.parameters()).device)
+        return np.asarray(head.eval()(rows).cpu().numpy(), dtype=np.float32)
 
 
-def _probe_record(probe: Probe, method: ProbeMethod) -> dict[str, JsonValue]:
+def probe_record(probe: Probe, method: ProbeMethod) -> dict[str, JsonValue]:
+    """What a probe chose, for `training.json`."""
     losses: list[JsonValue] = [
         {"strength": strength, "log_loss": loss} for strength, loss in zip(method.strengths, probe.cross_validation, strict=True)
     ]

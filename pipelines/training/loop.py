@@ -223,6 +223,8 @@ class _Run:
 
 def validation_loss(plan: TrainingPlan) -> tuple[float, float]:
     """Log loss and accuracy of the network as it is, on the validation split."""
+    if plan.judge is not None:
+        return plan.judge()
     logits = embed(plan.upper, plan.validation, n_workers=plan.config.compute.n_workers)
     result = measure(logits, plan.validation.targets, plan.config.labels_per_sample)
     return result.log_loss, result.accuracy

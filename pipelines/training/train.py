@@ -31,6 +31,7 @@ from pipelines.training.lora import train_lora
 from pipelines.training.material import Material, Trained
 from pipelines.training.network_tensors import network_tensors
 from pipelines.training.prototype import train_prototype
+from pipelines.training.setfit import train_setfit
 from pipelines.unlabelled import read_unlabelled, refuse_judged_samples
 
 # The second argument is the method's own section of the configuration.
@@ -51,6 +52,7 @@ METHODS: dict[str, Method] = {
     "gradual": train_gradual,
     "scratch": train_scratch,
     "lora": train_lora,
+    "setfit": train_setfit,
     "adapt": _adapt,
 }
 

@@ -55,6 +55,7 @@ class TrainingPlan:
         part_loss: In place of the recipe's loss, where it is more than a mean over labelled samples.
         before_epoch: Called before an epoch's first step, and again where a training goes on in the middle of one.
         keeps: Which epoch's weights are the result: the best on validation, or the last where validation is of another domain.
+        judge: Log loss and accuracy on validation of the network as it is; nothing: those of its own answers.
         further_inputs: What else decides how the training goes, besides all of the above.
     """
 
@@ -77,6 +78,7 @@ class TrainingPlan:
     part_loss: PartLoss | None = None
     before_epoch: Callable[[int], None] | None = None
     keeps: Literal["best", "last"] = "best"
+    judge: Callable[[], tuple[float, float]] | None = None
     further_inputs: Mapping[str, JsonValue] = field(default_factory=dict)
 
     @property

@@ -63,6 +63,13 @@ def test_gates_and_accuracies_are_on_the_page(tmp_path: Path) -> None:
         assert part in text
 
 
+def test_why_a_tuning_was_not_kept_is_on_the_page(tmp_path: Path) -> None:
+    rows = [{"number": 0, "train_loss": None, "validation_log_loss": 0.5, "validation_accuracy": 0.9}]
+    learning = LearningReport(method="setfit", kept="probe", reason="kept probe: tuning made it worse", curve=rows, best_epoch=0)
+    text = Path(publish_run(Workspace(tmp_path), record("r"), learning).reports["run"]).read_text(encoding="utf-8")
+    assert "Kept probe: tuning made it worse." in text
+
+
 def test_what_was_tried_is_on_the_page_with_its_cost_and_reason(tmp_path: Path) -> None:
     trained, selected = tmp_path / "train", tmp_path / "select"
     training = {

@@ -48,6 +48,7 @@ def packaged(root: Path, source: Path, config: ProjectConfig) -> tuple[Stages, P
         ("gpt2", {"kind": "prototype"}),
         ("bert", {"kind": "lp_ft", "epochs": 1, "n_upper_blocks": 1, "augment": {"policy": "token_dropout"}}),
         ("gpt2", {"kind": "scratch", "epochs": 1}),
+        ("gpt2", {"kind": "setfit", "epochs": 1, "pairs_per_sample": 1}),
     ],
     ids=lambda value: value if isinstance(value, str) else value["kind"],
 )

@@ -154,7 +154,7 @@ def test_an_entry_names_one_pinned_source(tmp_path: Path, changes: dict[str, Any
         ({"gates": [{"kind": "robustness", "corruptions": ["blur"]}]}, "asks for blur; corruptions of task: text are typos"),
         ({"data": {"slices": ["text"]}}, "data.slices names text, which holds the samples themselves"),
         ({"gates": [{"kind": "behaviour"}]}, "the gate behaviour alters images"),
-        ({"trigger": {"adapt_without_labels": True}}, "adaptation: method adapt is there for images only"),
+        ({"trigger": {"adapt_without_labels": True}}, "adaptation: method adapt is not there for task: text"),
     ],
 )
 def test_what_does_not_go_with_texts_is_refused(tmp_path: Path, changes: dict[str, Any], match: str) -> None:

@@ -72,6 +72,41 @@ def write_model(folder: Path, kind: str = "bert") -> Path:
     return folder
 
 
+def word_tokenizer_json() -> str:
+    """A token for each word, the same in every process: training a tokeniser breaks ties in an order of its own. With [MASK]."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({*_ANY, *_WORDS["cooking"], *_WORDS["sailing"]})]
+    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.add_special_tokens(words[:5])
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    return str(tokenizer.to_str())
+
+
+def write_word_model(folder: Path, *, whole: bool = False) -> Path:
+    """As `write_model`, a BERT with `word_tokenizer_json`.
+
+    Args:
+        folder: Made where it is missing.
+        whole: With its head for masked language modelling, as `BertForMaskedLM` is saved.
+    """
+    from transformers import BertConfig, BertForMaskedLM
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = word_tokenizer_json()
+    content = {**CONFIGS["bert"], "vocab_size": len(json.loads(tokenizer)["model"]["vocab"])}
+    torch.manual_seed(0)
+    model = BertForMaskedLM(BertConfig(**content))
+    kept = model if whole else model.bert
+    spare = "cls.predictions.decoder."  # tied to the embeddings and to cls.predictions.bias
+    state = {name: tensor.contiguous() for name, tensor in kept.state_dict().items() if not name.startswith(spare)}
+    safetensors.torch.save_file(state, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({**content, "model_type": "bert"}))
+    (folder / "tokenizer.json").write_text(tokenizer)
+    return folder
+
+
 def backbone_entry(folder: Path, **changes: object) -> dict[str, object]:
     """Its entry in a conf file."""
     hashes = {"sha256": file_sha256(folder / "model.safetensors"), "tokenizer_sha256": file_sha256(folder / "tokenizer.json")}

@@ -19,7 +19,7 @@ from pipelines.training.adaptation.coral import coral_alignment
 from pipelines.training.adaptation.training import adapt_by_dann, adapt_by_shot
 from pipelines.training.embedding import embed
 from pipelines.training.inputs import SampleInputs
-from pipelines.training.linear import with_head
+from pipelines.training.linear import head_logits, with_head
 from pipelines.training.material import Material, Trained
 from pipelines.training.probe import fit_probe
 from pipelines.unlabelled import UnlabelledSample, read_unlabelled
@@ -27,7 +27,6 @@ from pipelines.unlabelled import UnlabelledSample, read_unlabelled
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from torch import nn
 
 # Means and variances of fewer say nothing of a domain.
 LEAST_UNLABELLED = 16
@@ -145,14 +144,5 @@ def _by_coral(material: Material, method: AdaptMethod, source: Trained, target: 
     config = material.config
     probe = fit_probe(alignment.apply(of_train), material.train.targets, config.labels, method.coral.probe, config.seed)
     network = with_head(source.network[0], probe)
-    logits = _head_logits(network[1], alignment.apply(features(material.validation)))
+    logits = head_logits(network[1], alignment.apply(features(material.validation)))
     return Trained(network, {"probe": {"strength": probe.strength, "folds": probe.n_folds}}, validation_logits=logits)
-
-
-def _head_logits(head: nn.Module, features: NDArray[np.float32]) -> NDArray[np.float32]:
-    import numpy as np
-    import torch
-
-    with torch.inference_mode():
-        rows = torch.from_numpy(features).to(next(head.parameters()).device)
-        return np.asarray(head.eval()(rows).cpu().numpy(), dtype=np.float32)
