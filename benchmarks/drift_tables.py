@@ -20,17 +20,35 @@ def render(text: str) -> str:
 
 
 def null_table() -> str:
+    rows = [[*_null_cells(row), row["seconds_per_window"]] for row in read("drift_null")]
+    return _table([*_NULL_COLUMNS, "seconds a window"], rows)
+
+
+def text_null_table() -> str:
+    return _table(_NULL_COLUMNS, [_null_cells(row) for row in read("drift_text_null")])
+
+
+_NULL_COLUMNS = ["requests", "level", "false alarms", "95 % interval"]
+
+
+def _null_cells(row: Row) -> list[str]:
+    return [row["n_window"], f"{100 * float(row['level']):g} %", _of(row["n_alarms"], row["n_windows"]), _percent_range(row)]
+
+
+def text_power_table() -> str:
     rows = [
         [
-            row["n_window"],
-            f"{100 * float(row['level']):g} %",
-            _of(row["n_alarms"], row["n_windows"]),
-            _percent_range(row),
-            row["seconds_per_window"],
+            row["change"].replace("_", " "),
+            row["loss_points"],
+            _of(row["found_first_window"], row["n_windows"]),
+            _of(row["found_hourly"], row["n_windows"]),
+            row["expected_mean_absolute_error"],
+            row["thresholded_mean_absolute_error"],
         ]
-        for row in read("drift_null")
+        for row in sorted(read("drift_text_power"), key=lambda row: -float(row["loss_points"]))
     ]
-    return _table(["requests", "level", "false alarms", "95 % interval", "seconds a window"], rows)
+    errors = ["error of the accuracy by mean confidence", "by share of high confidence"]
+    return _table(["change", "costs", "found, first window", "found, hourly", *errors], rows)
 
 
 def power_table() -> str:
@@ -106,6 +124,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "drift_null": null_table,
     "drift_power": power_table,
     "drift_accuracy": accuracy_table,
+    "drift_text_null": text_null_table,
+    "drift_text_power": text_power_table,
     "drift_bursts": bursts_table,
     "drift_peers": peers_table,
     "drift_speed": speed_table,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
+
 from benchmarks.drift_tables import GUIDE, render
 from benchmarks.tables import read
 from monitoring.alarm_budget import INPUT_SHARE, SMALLEST_LEVEL, YEAR, allowance
@@ -16,12 +18,19 @@ def test_its_tables_are_the_csvs() -> None:
     assert render(text) == text
 
 
-def test_false_alarms_are_at_most_their_level() -> None:
-    rows = read("drift_null")
+@pytest.mark.parametrize("name", ["drift_null", "drift_text_null"])
+def test_false_alarms_are_at_most_their_level(name: str) -> None:
+    rows = read(name)
     assert {int(row["n_window"]) for row in rows} == {50, 200, 1_000}
     for row in rows:
         assert int(row["n_windows"]) >= 1_000
         assert float(row["low"]) <= float(row["level"])
+
+
+def test_every_change_of_texts_that_costs_five_points_is_found() -> None:
+    costly = [row for row in read("drift_text_power") if float(row["loss_points"]) >= 5]
+    assert len(costly) >= 4
+    assert all(int(row["found_hourly"]) >= 0.95 * int(row["n_windows"]) for row in costly)
 
 
 def test_every_change_that_costs_five_points_is_found() -> None:
