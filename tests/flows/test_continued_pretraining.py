@@ -102,7 +102,7 @@ def test_machines_get_one_object(workspace: Path, texts: Path, tmp_path: Path, c
     [
         (["--texts", "nowhere.csv", "--out", "new"], 3, "--texts nowhere.csv, which is no file."),
         (["--texts", "TEXTS", "--out", "CONF"], 2, "which exists."),
-        (["--texts", "TEXTS", "--out", "new", "--set", "task=image"], 2, "does not read a image"),
+        (["--texts", "TEXTS", "--out", "new", "--set", "task=image"], 2, "which task: image does not take"),
     ],
 )
 def test_wrong_use(workspace: Path, texts: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, words: str) -> None:

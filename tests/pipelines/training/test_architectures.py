@@ -170,8 +170,8 @@ def assert_it_answers_alike(given: Material, network: torch.nn.Sequential) -> No
 
 def test_every_method_has_a_section_here() -> None:
     kinds = {get_args(member.model_fields["kind"].annotation)[0] for member in get_args(get_args(Method)[0])}
-    # lora needs linear layers, and adapt a snapshot of unlabelled samples: test_lora and adaptation/ have networks and data for them.
-    assert set(METHODS) == {*SECTIONS, "lora", "adapt"} == kinds
+    # lora needs linear layers, adapt unlabelled samples and setfit texts: test_lora, adaptation/ and test_setfit have them.
+    assert set(METHODS) == {*SECTIONS, "lora", "adapt", "setfit"} == kinds
     for kind, section in SECTIONS.items():
         TypeAdapter(Method).validate_python({"kind": kind, **section})
 

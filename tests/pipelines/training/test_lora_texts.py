@@ -204,8 +204,9 @@ def test_the_stages_seal_plain_weights(tmp_path: Path, kind: str) -> None:
     assert not same(*tensors)
     assert read_manifest(adapted)[0].backbone == read_manifest(probe)[0].backbone
     assert json.loads((trained / "training.json").read_bytes())["adapters"]["trained_frac"] > 0
-    answers = Predictor.load(adapted).predict([b"soup with salt and bread", b"the anchor and the sail"])
-    assert answers.labels == ("cooking", "sailing")
+    asked = sentences(60, seed=9)
+    answers = Predictor.load(adapted).predict([text.encode() for text, _ in asked])
+    assert sum(said == label for said, (_, label) in zip(answers.labels, asked, strict=True)) >= 45
 
 
 def test_adapters_for_texts_have_a_rate_of_their_own(tmp_path: Path) -> None:
