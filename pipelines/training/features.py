@@ -59,19 +59,20 @@ class _Features:
     def __call__(self, inputs: SampleInputs) -> NDArray[np.float32]:
         network: nn.Module | None = None
         if inputs.preprocess not in self._kept:
-            network = self._answering(inputs)
+            network = self._backbone()
             key = rows_key("features", network, self._selected, inputs.preprocess)
             self._kept[inputs.preprocess] = KeptRows(RowStore(self._folder, key))
         kept = self._kept[inputs.preprocess]
         if len(kept.missing(inputs)):
-            kept.fill(network or self._answering(inputs), inputs, self._progress, "features", self._n_workers)
+            kept.fill(_answering(network or self._backbone(), inputs), inputs, self._progress, "features", self._n_workers)
         return kept.rows(inputs, range(len(inputs)))
 
-    def _answering(self, inputs: SampleInputs) -> nn.Module:
-        """As the endpoint has it (`pipelines.core.predict`)."""
-        from pipelines.core.folding import fold_batch_norms
 
-        return fold_batch_norms(self._backbone(), inputs.preprocess.input_shape)
+def _answering(network: nn.Module, inputs: SampleInputs) -> nn.Module:
+    """As the endpoint has it (`pipelines.core.predict`); what it comes of, `rows_key` knows by the network itself and the code."""
+    from pipelines.core.folding import fold_batch_norms
+
+    return fold_batch_norms(network, inputs.preprocess.input_shape)
 
 
 def rows_key(kind: str, network: nn.Module, selected: SelectedBackbone, preprocess: Preprocess) -> dict[str, JsonValue]:
