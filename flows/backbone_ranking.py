@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError
 
 from flows.session import Session
-from pipelines.config import BestOfBackbones, ShippedBackbone, SingleBackbone, TimmBackbone, TransformersBackbone
+from pipelines.config import BestOfBackbones, ShippedBackbone, SingleBackbone, TimmBackbone
 from pipelines.config.backbones import without_doubles
 from pipelines.config.load import absolute_entry
 from pipelines.core.errors import ConfigurationError, RegraftError
@@ -57,6 +57,8 @@ def rank_backbones(
         ConfigurationError: Fewer than two candidates, or one that was given by itself cannot be used.
         DataError: The workspace's data failed its validation.
     """
+    if session.config.task != "image":
+        raise _not_of_images(session.config.task)
     found, left_out = _in_folder(folder) if folder else ([], {})
     backbone = session.config.backbone
     configured = list(backbone.candidates) if isinstance(backbone, BestOfBackbones) else [backbone]
@@ -64,13 +66,9 @@ def rank_backbones(
     if others or not isinstance(backbone, BestOfBackbones):
         others += _shipped()
     entries = [*configured, *others]
-    of_images = [entry for entry in entries if not isinstance(entry, TransformersBackbone)]
+    of_images = [entry for entry in entries if isinstance(entry, ShippedBackbone | TimmBackbone)]
     if len(of_images) < len(entries):
-        raise ConfigurationError(
-            got=f"backbones of texts to rank, for task: {session.config.task}.",
-            allowed="backbones of images.",
-            next_step="train with each in turn: regraft retrain --set backbone=…, and compare the reports.",
-        )
+        raise _not_of_images(session.config.task)
     chosen = without_doubles(of_images)
     if len(chosen) < 2:
         raise ConfigurationError(
@@ -84,6 +82,14 @@ def rank_backbones(
     content = _select(session, section, progress)
     refused = {row["backbone"]: row["reason"] for row in content.get("refused", [])}
     return BackboneRanking(content, left_out | refused)
+
+
+def _not_of_images(task: str) -> ConfigurationError:
+    return ConfigurationError(
+        got=f"backbones of another kind of input to rank, for task: {task}.",
+        allowed="backbones of images.",
+        next_step="train with each in turn: regraft retrain --set backbone=…, and compare the reports.",
+    )
 
 
 def _select(session: Session, section: BestOfBackbones, progress: Progress) -> dict[str, Any]:

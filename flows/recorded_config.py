@@ -70,7 +70,7 @@ def _local_entries(backbone: dict[str, Any], lineage: Lineage) -> Iterator[tuple
     sources = recorded if isinstance(recorded, list) else [{}] * len(entries)
     chosen = lineage.manifest.backbone.weights_sha256 if len(entries) == 1 else None
     for entry, source in zip(entries, sources, strict=True):
-        if entry["kind"] in ("timm", "transformers") and not entry.get("hub") and not entry.get("package"):
+        if entry["kind"] in ("timm", "spectrogram", "transformers") and not entry.get("hub") and not entry.get("package"):
             stated = source.get("sha256") if isinstance(source, dict) else None
             yield entry, str(stated or entry.get("sha256") or chosen)
 

@@ -112,7 +112,7 @@ def predict_files(predictor: Predictor, source: Path, out: Path, progress: Progr
     """
     import pyarrow as pa
 
-    _check_out(out)
+    _check_out(out, source)
     found = _find(source, _KINDS[predictor.manifest.task])
     n_inputs = len(found.inputs)
     schema, counts = _schema(predictor.manifest.labels), Counter[str]()
@@ -219,7 +219,13 @@ def _paths_of_table(table: Path) -> list[str]:
     return [str(path) for path in content["path"]]
 
 
-def _check_out(out: Path) -> None:
+def _check_out(out: Path, source: Path) -> None:
+    if out.exists() and source.exists() and out.samefile(source):
+        raise ConfigurationError(
+            got=f"{out} as the file of predictions, which holds the inputs.",
+            allowed="another file than the source.",
+            next_step="name another file with --out; nothing was written.",
+        )
     if out.suffix.lower() not in _OUT_SUFFIXES or out.is_dir() or not out.parent.is_dir():
         raise ConfigurationError(
             got=f"{out} as the file of predictions.",

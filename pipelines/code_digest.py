@@ -21,6 +21,8 @@ _NUMERIC_LIBRARIES = (
     "safetensors",
     "scikit-learn",
     "scipy",
+    "soundfile",
+    "soxr",
     "timm",
     "tokenizers",
     "torch",
@@ -39,8 +41,15 @@ def code_digest(module: str) -> str:
     for name in sorted(reachable_modules(module)):
         digest.update(f"{name}\0".encode() + _source_path(name).read_bytes() + b"\0")
     for library in _NUMERIC_LIBRARIES:
-        digest.update(f"{library}=={importlib.metadata.version(library)}\0".encode())
+        digest.update(f"{library}=={_version(library)}\0".encode())
     return digest.hexdigest()
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:  # of an extra that is not installed
+        return "absent"
 
 
 def reachable_modules(module: str) -> set[str]:

@@ -71,7 +71,7 @@ def _spectrogram(data: bytes, modality: Modality) -> Excerpt:
 
     from pipelines.spectrogram_picture import spectrogram_picture
 
-    return _as_png(Image.fromarray(spectrogram_picture(data, modality)))
+    return _as_png(Image.fromarray(spectrogram_picture(data, modality)).resize((SIDE_PX, SIDE_PX)))
 
 
 def _beginning(data: bytes, modality: Modality) -> Excerpt:

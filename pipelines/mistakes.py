@@ -117,7 +117,8 @@ def _explain_texts(predictor: Predictor, contents: Sequence[bytes], asked: Seque
 def _explain_sounds(predictor: Predictor, contents: Sequence[bytes], asked: Sequence[str], out: Path) -> _Explanation:
     labels = predictor.manifest.labels
     for place, (content, label) in enumerate(zip(contents, asked, strict=True)):
-        seen = _enlarged(Image.fromarray(spectrogram_picture(content, predictor.modality)).convert("RGB"))
+        heard = Image.fromarray(spectrogram_picture(content, predictor.modality)).resize((_SHOWN_SIDE_PX, _SHOWN_SIDE_PX // 2))
+        seen = np.asarray(heard.convert("RGB"))
         relevance = stretch_relevance(predictor, content, labels.index(label))
         Image.fromarray(seen).save(out / f"{place:02d}-image.png")
         Image.fromarray(overlay(seen, relevance)).save(out / f"{place:02d}-map.png")

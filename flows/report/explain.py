@@ -51,7 +51,8 @@ def explain(stages: Stages, candidate: Candidate, run_step: RunStep) -> Explaine
     for name, (stage, arguments) in steps.items():
         try:
             outputs[name] = run_step(name.replace("_", " "), stage, *arguments)
-        except (RegraftError, OSError, RuntimeError) as error:  # torch says with RuntimeError that memory ran out
+        # Whatever it is that a stage or a library of it raises: the model was judged, and may be in production already.
+        except Exception as error:  # noqa: BLE001
             _LOGGER.warning("The report lacks its %s: %s", name.replace("_", " "), error)
             missing[name] = error.got if isinstance(error, RegraftError) else str(error)
     return Explained(outputs, missing)

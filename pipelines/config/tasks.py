@@ -37,7 +37,10 @@ METHODS: Mapping[str, tuple[str, ...]] = {
 }
 # By task, what a recipe says where nothing is stated. Transformers are tuned at rates far below those of convolutions (Devlin et al. 2018,
 # https://arxiv.org/abs/1810.04805: 2e-5 to 5e-5 for all layers; Howard and Ruder 2018 for rates that fall on the way down).
-_RECIPE: Mapping[str, Mapping[str, Any]] = {"text": {"learning_rate": 1e-4, "layer_decay": 0.9, "weight_decay": 0.01}, "audio": {}}
+_RECIPE: Mapping[str, Mapping[str, Any]] = {
+    "text": {"learning_rate": 1e-4, "layer_decay": 0.9, "weight_decay": 0.01},
+    "audio": {"batch_size": 16},  # a sound is up to 64 patches
+}
 _POLICY: Mapping[str, str] = {"text": "none", "audio": "spec_augment"}
 # Adapters start at no effect and are few: they take higher rates (Hu et al. 2021, https://arxiv.org/abs/2106.09685: 4e-4 to 5e-4).
 _LORA_RATE: Mapping[str, float] = {"text": 5e-4}

@@ -22,12 +22,20 @@ class PatchPooling(nn.Module):
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
         """[b, p, c, h, w] -> [b, d]."""
         present = ~torch.isnan(patches[:, :, 0, 0, 0])
-        n_files, n_patches = present.shape
-        # All of them go through the network, so that a batch has one size whoever is in it.
-        filled = torch.where(present[:, :, None, None, None], patches, 0)
-        features: torch.Tensor = self.network(filled.flatten(0, 1)).unflatten(0, (n_files, n_patches))
+        features = self._features(patches.flatten(0, 1), present.flatten())
+        by_file = features.reshape(*present.shape, features.shape[-1])
         weights = present.to(features.dtype)[:, :, None]
-        return (features * weights).sum(dim=1) / weights.sum(dim=1)
+        return (by_file * weights).sum(dim=1) / weights.sum(dim=1)
+
+    def _features(self, patches: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            # All of them go through the network, so that a batch has one size whoever is in it.
+            answered: torch.Tensor = self.network(torch.where(present[:, None, None, None], patches, 0))
+            return answered
+        # What is no patch must not count in the statistics of batch norms.
+        places = present.nonzero()[:, 0]
+        some: torch.Tensor = self.network(patches[places])
+        return some.new_zeros((len(patches), some.shape[1])).index_copy(0, places, some)
 
 
 def network_of_patches(backbone: nn.Module) -> nn.Module:

@@ -34,7 +34,8 @@ class RobustnessGate(Section):
     """Accuracy is kept on altered test samples.
 
     Attributes:
-        corruptions: What is done to each test sample, one after the other: the first four to images, the others to texts.
+        corruptions: What is done to each test sample, one after the other: `blur`, `noise`, `brightness` and `jpeg` to images, `typos`,
+            `deletions`, `case` and `spaces` to texts, `noise`, `gain` and `low_pass` to sounds. Unless they are stated, those of the task.
         severity: From 1, hardly seen, to 5.
         max_loss: Accuracy that each corruption may cost, in [0, 1], shown with confidence on the same samples.
         level: Of each one-sided test.

@@ -8,16 +8,17 @@ Letters for shapes: b batch, p patches, t frames, m mel bands, n samples of soun
 
 from __future__ import annotations
 
+import importlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from pipelines.core.errors import DataError
+from pipelines.core.errors import ConfigurationError, DataError
 from pipelines.core.log_mel import LogMelSpec, log_mel
 from pipelines.core.modalities.modality import SizeLimit
 
@@ -34,7 +35,15 @@ BUCKET_PATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 # Ten minutes take 230 MB while they are decoded at 48 kHz and brought to another rate.
 MOST_SECONDS = 600.0
 _CLIPPED, _SILENT = 0.999, 10 ** (-60 / 20)
-_BLOCK_SAMPLES = 1 << 20
+_BLOCK_VALUES = 1 << 20
+# Files of other rates have no more samples than one of `MOST_SECONDS` at this one.
+_USUAL_RATE_HZ = 48_000
+# Samples of a sound are in [-1, 1]; what is so far beyond was never one, and overflows in the spectrogram.
+_LOUDEST = 1e4
+# Of a header that states no length, as of a stream.
+_NO_LENGTH = 1 << 62
+# Encodings inside of these formats: plain samples, and what the codecs of FLAC and OGG are called. libsndfile has a dozen more for WAV.
+_SUBTYPES = ("PCM_U8", "PCM_S8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW", "VORBIS", "OPUS")
 # The order is the order of the columns in a bundle's reference.
 AUDIO_STATISTICS = (
     *("log2_seconds", "loudness_db", "peak_db", "clipped_frac", "silent_frac"),
@@ -67,6 +76,13 @@ class AudioPreprocess(BaseModel):
     mean: float = 0.0
     std: Annotated[float, Field(gt=0)] = 1.0
     max_seconds: Annotated[float, Field(gt=0, le=MOST_SECONDS)] = MOST_SECONDS
+
+    @model_validator(mode="after")
+    def _bands_are_heard(self) -> AudioPreprocess:
+        if self.log_mel.f_max_hz > self.sample_rate_hz / 2:
+            highest = f"at {self.sample_rate_hz} Hz there is nothing above {self.sample_rate_hz / 2:g}"
+            raise ValueError(f"log_mel.f_max_hz is {self.log_mel.f_max_hz:g}; {highest}")
+        return self
 
     @property
     def n_channels(self) -> int:
@@ -117,10 +133,11 @@ class AudioModality:
         return SizeLimit("seconds", int(self.spec.max_seconds))
 
     def stated_size(self, data: bytes) -> int | None:
-        """Seconds, rounded up, as the header states them."""
+        """Seconds, rounded up, as the header states them; of rates above 48 kHz as many as its samples last there."""
         try:
             with _opened(data) as file:
-                return int(-(-file.frames // file.samplerate))
+                # By their number: a sound of more samples a second takes as much more memory.
+                return None if file.frames >= _NO_LENGTH else int(-(-file.frames // min(file.samplerate, _USUAL_RATE_HZ)))
         except DataError:
             return None
 
@@ -147,12 +164,12 @@ class AudioModality:
         return Sound(_resampled(mono, rate, self.spec.sample_rate_hz), rate, len(mono), n_clipped / n_values)
 
     def to_array(self, decoded: Sound) -> NDArray[np.float32]:
-        """float32 [p, 1, t, m]; what is shorter than one patch is followed by silence."""
+        """float32 [p, 1, t, m]; silence follows up to the end of the last patch, so that all of a sound is heard."""
         spec = self.spec
-        missing = spec.patch_samples - len(decoded.samples)
-        samples = np.pad(decoded.samples, (0, missing)) if missing > 0 else decoded.samples
         hop = spec.patch_hop_frames * spec.log_mel.hop_samples
-        n_patches = 1 + (len(samples) - spec.patch_samples) // hop
+        n_patches = 1 + max(0, -(-(len(decoded.samples) - spec.patch_samples) // hop))
+        missing = spec.patch_samples + (n_patches - 1) * hop - len(decoded.samples)
+        samples = np.pad(decoded.samples, (0, max(0, missing)))
         patches = [
             log_mel(samples[place * hop : place * hop + spec.patch_samples], spec.sample_rate_hz, spec.log_mel)
             for place in spread_evenly(n_patches, spec.max_patches)
@@ -240,20 +257,32 @@ def _opened(data: bytes) -> SoundFile:
     """Opens a file in memory without decoding it.
 
     Raises:
-        DataError: It is none of the allowed formats, or its header is damaged.
+        DataError: It is none of the allowed formats or encodings, or its header is damaged.
+        ConfigurationError: The libraries for sounds are not installed.
     """
-    import soundfile
-
+    soundfile = _library("soundfile")
     if data[:4] not in _MAGIC:
         raise _undecodable(data, "none of these formats")
     try:
-        file = soundfile.SoundFile(io.BytesIO(data))
+        file: SoundFile = soundfile.SoundFile(io.BytesIO(data))
     except (soundfile.SoundFileError, OSError, ValueError, TypeError) as error:
         raise _undecodable(data, type(error).__name__) from error
-    if file.format not in AUDIO_FORMATS:
+    if file.format not in AUDIO_FORMATS or file.subtype not in _SUBTYPES:
+        kind = f"{file.format} of {file.subtype}"
         file.close()
-        raise _undecodable(data, f"the format {file.format}")
+        raise _undecodable(data, f"the format {kind}")
     return file
+
+
+def _library(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError) as error:  # OSError: the package is there, the library that it needs is not
+        raise ConfigurationError(
+            got=f"a sound, and the library {name} is not installed.",
+            allowed="the libraries that read sounds: soundfile and soxr.",
+            next_step="install them: pip install 'regraft[audio]'.",
+        ) from error
 
 
 def _refuse_unfit(file: SoundFile, max_seconds: float) -> None:
@@ -263,46 +292,50 @@ def _refuse_unfit(file: SoundFile, max_seconds: float) -> None:
             allowed=f"{MIN_RATE_HZ} to {MAX_RATE_HZ} Hz and at most {MAX_CHANNELS} channels.",
             next_step="export the file again at a usual rate, or leave it out.",
         )
-    seconds = file.frames / file.samplerate
-    if seconds > max_seconds:
+    if file.frames >= _NO_LENGTH:
+        raise _damaged("whose header states no length")
+    seconds, most_samples = file.frames / file.samplerate, int(MOST_SECONDS * _USUAL_RATE_HZ)
+    if seconds > max_seconds or file.frames > most_samples:
         raise DataError(
-            got=f"a sound file of {seconds:,.0f} s.",
-            allowed=f"at most {max_seconds:g} s.",
-            next_step="cut it into pieces, or raise max_seconds in the preprocess spec and train again.",
+            got=f"a sound file of {seconds:,.0f} s, {file.frames:,} samples.",
+            allowed=f"at most {max_seconds:g} s and {most_samples:,} samples.",
+            next_step="cut it into pieces" + (", or raise max_seconds of the preprocessing." if max_seconds < MOST_SECONDS else "."),
         )
 
 
 def _read_mono(file: SoundFile) -> tuple[NDArray[np.float32], int, int]:
-    """The mean of the channels, how many values are at full scale, and of how many. Block by block: many channels take no more memory.
+    """The mean of the channels, how many values are at full scale, and of how many. Block by block: many channels take little more memory.
 
     Raises:
-        DataError: The file is damaged, ends too early, or holds nothing or what is no number.
+        DataError: The file is damaged, ends too early, or holds nothing or what is no sample.
     """
-    import soundfile
-
-    blocks, n_clipped = [], 0
+    soundfile = _library("soundfile")
+    # Not by `blocks`: it drops the number of samples that were read, so that what follows the end of a torn file is old memory.
+    mono, n_read, n_clipped = np.empty(file.frames, np.float32), 0, 0
     try:
-        for block in file.blocks(_BLOCK_SAMPLES, dtype="float32", always_2d=True):
-            blocks.append(block.mean(axis=1, dtype=np.float32))
+        while n_read < file.frames:
+            block = file.read(min(_BLOCK_VALUES // file.channels, file.frames - n_read), dtype="float32", always_2d=True)
+            if not len(block):
+                break
+            mono[n_read : n_read + len(block)] = block.mean(axis=1, dtype=np.float32)
+            n_read += len(block)
             n_clipped += int(np.count_nonzero(np.abs(block) >= _CLIPPED))
     except (soundfile.SoundFileError, OSError, ValueError) as error:
         raise _damaged(f"that cannot be decoded to its end ({type(error).__name__})") from error
-    mono = np.concatenate(blocks) if blocks else np.empty(0, np.float32)
-    if not len(mono):
+    if not file.frames:
         raise _damaged("without a sample of sound")
-    if len(mono) < file.frames:
-        raise _damaged(f"that ends after {len(mono)} of {file.frames} samples")
-    if not np.isfinite(mono).all():
-        raise _damaged("with samples that are no finite numbers")
-    return mono, n_clipped, len(mono) * file.channels
+    if n_read < file.frames:
+        raise _damaged(f"that ends after {n_read} of {file.frames} samples")
+    # What is no number is not at most anything.
+    if not (np.abs(mono) <= _LOUDEST).all():
+        raise _damaged("with samples that are no finite numbers, or far beyond full scale")
+    return mono, n_clipped, n_read * file.channels
 
 
 def _resampled(samples: NDArray[np.float32], from_hz: int, to_hz: int) -> NDArray[np.float32]:
     if from_hz == to_hz:
         return samples
-    import soxr
-
-    resampled: NDArray[np.float32] = soxr.resample(samples, from_hz, to_hz, quality="HQ")
+    resampled: NDArray[np.float32] = _library("soxr").resample(samples, from_hz, to_hz, quality="HQ")
     # Of a few samples at a high rate nothing is left; silence of one sample stands for them.
     return np.ascontiguousarray(resampled) if len(resampled) else np.zeros(1, np.float32)
 

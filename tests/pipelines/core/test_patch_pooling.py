@@ -32,3 +32,13 @@ def test_gradients_are_finite_with_missing_patches() -> None:
     filled = torch.cat([torch.randn(2, 1, 1, 64, 64), torch.full((2, 1, 1, 64, 64), torch.nan)], dim=1)
     pooled(filled).sum().backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in pooled.parameters())
+
+
+def test_what_is_no_patch_is_in_no_statistics() -> None:
+    """Of a batch norm that is trained: absent patches would count as very loud ones."""
+    patches = torch.randn(3, 1, 1, 64, 64, generator=torch.Generator().manual_seed(3))
+    filled = torch.cat([patches, torch.full((3, 2, 1, 64, 64), torch.nan)], dim=1)
+    alone, padded = PatchPooling(network()).train(), PatchPooling(network()).train()
+    torch.testing.assert_close(padded(filled), alone(patches))
+    for one, other in zip(padded.buffers(), alone.buffers(), strict=True):
+        torch.testing.assert_close(one, other)
