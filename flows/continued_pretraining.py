@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import JsonValue
+
 from flows.device_lock import alone_on
 from flows.session import Session
+from pipelines.config import ProjectConfig
+from pipelines.core.bundle import canonical_json, file_sha256
 from pipelines.progress import Progress
 
 if TYPE_CHECKING:
@@ -15,8 +20,6 @@ if TYPE_CHECKING:
 
     from pipelines.continue_pretraining import Continued
     from pipelines.masked_language.training import PretrainingSettings
-
-_CHECKPOINTS = "continued-pretraining"
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def continue_workspace_backbone(
     from pipelines.continue_pretraining import continue_pretraining
 
     config, workspace = session.config, session.workspace
-    checkpoints = workspace.checkpoints / _CHECKPOINTS
+    checkpoints = workspace.checkpoints / _name_of(config, texts, settings)
     target = out.expanduser().resolve()
     digests = frozenset[str]() if config.task != "text" else digests_of_test_split(session, progress)
     with alone_on(config.device, config.operation.device_wait_minutes):
@@ -83,9 +86,10 @@ def digests_of_test_split(session: Session, progress: Progress) -> frozenset[str
     Raises:
         DataError: The workspace's data failed its validation.
     """
-    from pipelines.dataset import read_samples
+    from pipelines.dataset import read_sample, read_samples
     from pipelines.manifest import SAMPLES
     from pipelines.modalities.inspection import read_inputs
+    from pipelines.modalities.text_inputs import text_digest
     from pipelines.stages import Stages
     from pipelines.validate import raise_for_validation
     from pipelines.versioning.dataset import dataset_version
@@ -93,6 +97,20 @@ def digests_of_test_split(session: Session, progress: Progress) -> frozenset[str
     stages = Stages(session.workspace, session.config, progress)
     manifest = stages.manifest(dataset_version(session.workspace.root).digest)
     raise_for_validation(stages.validate(manifest).path)
-    paths = {sample.path for sample in read_samples(stages.split(manifest).path / SAMPLES, "test")}
+    test = read_samples(stages.split(manifest).path / SAMPLES, "test")
     described, inputs = read_inputs(manifest.path)
-    return frozenset(inputs.loc[inputs["path"].isin(paths), described.digest])
+    whole = inputs.loc[inputs["path"].isin({sample.path for sample in test}), described.digest]
+    # A file with a text in each line has a text of several lines in pieces.
+    texts = (read_sample(session.workspace.data, sample).decode("utf-8", "replace") for sample in test)
+    return frozenset(whole) | {text_digest(line) for text in texts if "\n" in text for line in text.splitlines() if line.strip()}
+
+
+def _name_of(config: ProjectConfig, texts: Path, settings: PretrainingSettings) -> str:
+    """Of the folder of checkpoints: another file or setting does not end what was begun."""
+    file = texts.expanduser()
+    content: dict[str, JsonValue] = {
+        "backbone": config.backbone.model_dump(mode="json"),
+        "texts": file_sha256(file) if file.is_file() else "",
+        "settings": {key: str(value) for key, value in settings.model_dump().items() if key != "minutes"},
+    }
+    return hashlib.sha256(canonical_json(content)).hexdigest()

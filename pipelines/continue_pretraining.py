@@ -88,7 +88,10 @@ def continue_pretraining(
     tokenizer, _ = load_tokenizer(files.tokenizer, files.tokenizer_sha256)
     model = load_language_model(files, spec, settings.seed)
     if model.has_new_head:
-        tell("The model's files have no head for masked language modelling: a new one is drawn, and learns alone at first.")
+        tell(
+            "The model's files have no head for masked language modelling: a new one is drawn, and learns alone at first."
+            " It goes on learning, so a part of the gain is the head's: compare classifiers."
+        )
     masking = masking_of(tokenizer, model.network.model.get_input_embeddings().num_embeddings)
     pieces = [pieces_of(part, tokenizer, preprocess.max_tokens) for part in (chosen.train, chosen.held_out)]
     try:

@@ -205,7 +205,11 @@ def _renamed(state: dict[str, Tensor], network: Any) -> dict[str, Tensor]:
     prefix = f"{network.model.base_model_prefix}."
     is_whole = any(key.startswith(prefix) for key in state)
     base = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix) or not is_whole}
-    base = {key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): base[key] for key in base}
-    named = {f"model.{key}": tensor for key, tensor in base.items()}
+    named = {f"model.{modern_name(key)}": tensor for key, tensor in base.items()}
     spare = tuple(f"model.{name}" for name in ("pooler.", "cls.", "lm_head", "classifier.", "score."))
     return {key: tensor for key, tensor in named.items() if key in expected or not (key.startswith(spare) or key.endswith(_COMPUTED))}
+
+
+def modern_name(key: str) -> str:
+    """A tensor's name as the library has it today."""
+    return key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")

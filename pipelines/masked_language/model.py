@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import JsonValue
 
 from pipelines.backbone_weights import read_state
-from pipelines.core.errors import ConfigurationError
+from pipelines.core.errors import ConfigurationError, IntegrityError
 from pipelines.core.modalities.text import TOKENIZER_FILE
 from pipelines.core.text_backbone import TransformersSpec
 from pipelines.training.batches import stateless_seed
 from pipelines.training.regularisation import seeded_layers
-from pipelines.transformer_files import CONFIG, WEIGHTS, TransformerFiles, load_transformer
+from pipelines.transformer_files import CONFIG, WEIGHTS, TransformerFiles, load_transformer, modern_name
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -70,10 +70,21 @@ def load_language_model(files: TransformerFiles, spec: TransformersSpec, seed: i
     with seeded_layers(stateless_seed("language model head", seed), "cpu"):
         network = LanguageModel(model_class(config))
     network.base.load_state_dict(backbone.model.state_dict())
-    stated = _head_of(read_state(files.weights), network)
+    stated = _head_of({modern_name(name): tensor for name, tensor in read_state(files.weights).items()}, network)
+    _refuse_misfits(stated, network.model.state_dict(), spec)
     if stated:
         network.model.load_state_dict(stated, strict=False)
     return LoadedModel(network, has_new_head=not stated)
+
+
+def _refuse_misfits(head: Mapping[str, Tensor], expected: Mapping[str, Tensor], spec: TransformersSpec) -> None:
+    unfit = [name for name, tensor in head.items() if tensor.shape != expected[name].shape or not bool(tensor.isfinite().all())]
+    if unfit:
+        raise IntegrityError(
+            got=f"weights ({spec.origin}) whose head for masked language modelling does not fit {spec.name}: {', '.join(unfit)}.",
+            allowed="finite tensors of the shapes of this architecture.",
+            next_step="fetch the file again, or take the config.json that belongs to it.",
+        )
 
 
 def _head_of(state: Mapping[str, Tensor], network: LanguageModel) -> dict[str, Tensor]:

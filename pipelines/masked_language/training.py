@@ -135,11 +135,11 @@ def _measured(network: nn.Module, reading: Reading, seed: int) -> HeldOutLoss:
 
 
 def _refuse_no_gain(fitted: Fit, rounds_of_head: int, after: HeldOutLoss) -> None:
-    last = fitted.curve[-1].number
-    if fitted.cut_at is not None and last <= rounds_of_head:
+    if fitted.cut_at is not None and best_epoch(fitted.curve) <= rounds_of_head:
+        # With more time it may yet fall: what was done is kept.
         raise ConfigurationError(
-            got=f"a deadline that was over in round {fitted.cut_at[0]}, before the backbone was trained for a round and measured.",
-            allowed=f"time for {rounds_of_head + 1} rounds at least.",
+            got=f"a deadline that was over in round {fitted.cut_at[0]}, before a round in which the backbone was trained measured better.",
+            allowed=f"time for {rounds_of_head + 1} rounds at least, and for the loss to fall.",
             next_step="raise --minutes, or give fewer texts; what is done so far is kept, and the command goes on from it.",
         )
     if after.n_tokens == 0 or best_epoch(fitted.curve) <= rounds_of_head:

@@ -195,7 +195,8 @@ def test_a_pass_reads_every_text_but_the_few_that_do_not_divide(model: Path, tex
 def test_too_little_time_says_so_and_keeps_what_was_done(model: Path, texts: Path, tmp_path: Path) -> None:
     short = SETTINGS.model_copy(update={"minutes": 1e-9})
     with pytest.raises(
-        ConfigurationError, match=r"a deadline that was over in round 1, before the backbone was trained.*2 rounds.*raise --minutes"
+        ConfigurationError,
+        match=r"a deadline that was over in round 1, before a round in which the backbone was trained.*2 rounds.*raise --minutes",
     ):
         run(model, texts, settings=short)
     assert list((tmp_path / "checkpoints").rglob("step-*.safetensors"))

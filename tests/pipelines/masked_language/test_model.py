@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from pipelines.config import TransformersBackbone
-from pipelines.core.errors import ConfigurationError
+from pipelines.core.errors import ConfigurationError, IntegrityError
 from pipelines.masked_language.model import LoadedModel, load_language_model, write_model
 from pipelines.transformer_files import described, load_transformer
 from tests.pipelines.tiny_texts import backbone_entry, word_tokenizer_json, write_word_model
@@ -71,6 +71,27 @@ def test_a_head_of_the_files_is_taken(tmp_path: Path) -> None:
     assert same(one.network.state_dict(), other.network.state_dict())
     stated = safetensors.torch.load_file(folder / "model.safetensors")
     assert all(torch.equal(tensor, one.network.model.state_dict()[name]) for name, tensor in stated.items())
+
+
+def test_a_head_under_the_names_of_old_files_is_taken(tmp_path: Path) -> None:
+    folder = write_word_model(tmp_path / "bert", whole=True)
+    expected = copied(loaded(folder).network.state_dict())
+    stated = safetensors.torch.load_file(folder / "model.safetensors")
+    old = {name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): stated[name] for name in stated}
+    assert old.keys() != stated.keys()
+    safetensors.torch.save_file(old, folder / "model.safetensors")
+    again = loaded(folder)
+    assert not again.has_new_head
+    assert same(again.network.state_dict(), expected)
+
+
+def test_a_head_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    folder = write_word_model(tmp_path / "bert", whole=True)
+    stated = safetensors.torch.load_file(folder / "model.safetensors")
+    stated["cls.predictions.transform.dense.weight"] = torch.zeros(3, 3)
+    safetensors.torch.save_file(stated, folder / "model.safetensors")
+    with pytest.raises(IntegrityError, match=r"head .* does not fit bert: cls\.predictions\.transform\.dense\.weight"):
+        loaded(folder)
 
 
 def test_half_a_head_is_none(tmp_path: Path) -> None:
