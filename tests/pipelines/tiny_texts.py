@@ -1,4 +1,4 @@
-"""Untrained transformers of a few thousand weights, a tokeniser trained on the spot, and texts that can be told apart."""
+"""Untrained transformers of a few thousand weights, their tokenisers, and texts that can be told apart."""
 
 from __future__ import annotations
 
@@ -38,19 +38,31 @@ def sentences(n: int, seed: int = 0) -> list[tuple[str, str]]:
 
 @functools.cache
 def tokenizer_json(kind: str) -> str:
-    """WordPiece with [CLS] and [SEP] for `bert`, byte-level BPE without special tokens for `gpt2`."""
-    from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    """WordPiece with [CLS] and [SEP] for `bert`, byte-level BPE without special tokens for `gpt2`; the same in every process, untrained."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-    texts = [text for text, _ in sentences(200)]
+    words = sorted({*_ANY, *_WORDS["cooking"], *_WORDS["sailing"]})
     if kind == "gpt2":
-        byte_level = ByteLevelBPETokenizer()
-        byte_level.train_from_iterator(texts, vocab_size=300, min_frequency=1)
-        return str(byte_level._tokenizer.to_str())
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        starts = [f"Ġ{word[:end]}" for word in words for end in range(1, len(word) + 1)]
+        tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *dict.fromkeys(starts)]
+        merges = [(start[:-1], start[-1]) for start in dict.fromkeys(starts)]
+        tokenizer = Tokenizer(models.BPE({token: number for number, token in enumerate(tokens)}, merges))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        tokenizer.decoder = decoders.ByteLevel()
+        return str(tokenizer.to_str())
+    letters = [chr(ord("a") + number) for number in range(26)]
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        *letters,
+        *(f"##{letter}" for letter in letters),
+        *(word for word in words if len(word) > 1),
+    ]
+    tokenizer = Tokenizer(models.WordPiece({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=120, special_tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
-    tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
     return str(tokenizer.to_str())
 
@@ -73,7 +85,7 @@ def write_model(folder: Path, kind: str = "bert") -> Path:
 
 
 def word_tokenizer_json() -> str:
-    """A token for each word, the same in every process: training a tokeniser breaks ties in an order of its own. With [MASK]."""
+    """A token for each word, with [MASK]."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted({*_ANY, *_WORDS["cooking"], *_WORDS["sailing"]})]
