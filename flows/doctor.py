@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from pipelines.core.errors import RegraftError
 from pipelines.workspace import Workspace
 
 _PACKAGES = ("prefect", "torch", "torchvision", "timm", "transformers", "dvc", "gto", "great-expectations", "bentoml", "evidently")
+# Of extras, by task.
+_PACKAGES_OF: Mapping[str, tuple[str, ...]] = {"audio": ("soundfile", "soxr")}
 _MIN_FREE_GB = 2.0
 
 
@@ -42,7 +44,7 @@ class Finding:
 
 def examine(folder: Path, conf: Path | None = None) -> list[Finding]:
     """Looks at the machine, and at the workspace if `folder` is one."""
-    findings = [_packages(), _git(folder), _disk(folder)]
+    findings = [_packages(_PACKAGES, "install the lock: make setup"), _git(folder), _disk(folder)]
     try:
         workspace = Workspace.at(folder)
     except RegraftError as error:
@@ -53,6 +55,8 @@ def examine(folder: Path, conf: Path | None = None) -> list[Finding]:
     except RegraftError as error:
         return [*findings, Finding("configuration", False, error.got, error.next_step)]
     findings += [Finding("configuration", True, config.project), _port(workspace, config.serving)]
+    extra = _PACKAGES_OF.get(config.task, ())
+    findings += [_packages(extra, f"install them: pip install 'regraft[{config.task}]'")] if extra else []
     return [*findings, *_behaviour(workspace, config)]
 
 
@@ -75,13 +79,13 @@ def _told(name: str, look: Callable[[], str]) -> Finding:
         return Finding(name, False, error.got, error.next_step)
 
 
-def _packages() -> Finding:
+def _packages(packages: Sequence[str], next_step: str) -> Finding:
     found = {}
-    for package in _PACKAGES:
+    for package in packages:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            return Finding("packages", False, f"{package} is missing", "install the lock: make setup")
+            return Finding("packages", False, f"{package} is missing", next_step)
     return Finding("packages", True, ", ".join(f"{name} {version}" for name, version in found.items()))
 
 
