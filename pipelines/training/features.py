@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+# A network of up to 50 million weights.
+_KEPT_NETWORK_BYTES = 200_000_000
+
+
 def cached_features(
     backbone: Callable[[], nn.Module], selected: SelectedBackbone, config: ProjectConfig, folder: Path, progress: Progress
 ) -> FeatureSource:
@@ -55,17 +59,27 @@ class _Features:
         self._folder = folder
         self._progress = progress
         self._kept: dict[Preprocess, KeptRows] = {}
+        self._networks: dict[Preprocess, nn.Module] = {}
 
     def __call__(self, inputs: SampleInputs) -> NDArray[np.float32]:
-        network: nn.Module | None = None
+        loaded: nn.Module | None = None
         if inputs.preprocess not in self._kept:
-            network = self._backbone()
-            key = rows_key("features", network, self._selected, inputs.preprocess)
+            loaded = self._backbone()
+            key = rows_key("features", loaded, self._selected, inputs.preprocess)
             self._kept[inputs.preprocess] = KeptRows(RowStore(self._folder, key))
         kept = self._kept[inputs.preprocess]
         if len(kept.missing(inputs)):
-            kept.fill(_answering(network or self._backbone(), inputs), inputs, self._progress, "features", self._n_workers)
+            kept.fill(self._network(loaded, inputs), inputs, self._progress, "features", self._n_workers)
         return kept.rows(inputs, range(len(inputs)))
+
+    def _network(self, loaded: nn.Module | None, inputs: SampleInputs) -> nn.Module:
+        network = self._networks.get(inputs.preprocess)
+        if network is None:
+            network = _answering(loaded or self._backbone(), inputs)
+            # Train, validation and test ask one after the other; of a large network the memory is worth more than the time.
+            if sum(tensor.nbytes for tensor in network.state_dict().values()) <= _KEPT_NETWORK_BYTES:
+                self._networks[inputs.preprocess] = network
+        return network
 
 
 def _answering(network: nn.Module, inputs: SampleInputs) -> nn.Module:
