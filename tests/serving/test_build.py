@@ -50,7 +50,7 @@ def test_nothing_tells_of_the_machine_that_built_it(built: Any) -> None:
 def test_requirements_are_the_installed_versions(built: Any) -> None:
     lines = (built.path / "env" / "python" / "requirements.txt").read_text().split()
     pinned = {line for line in lines if "==" in line}
-    assert pinned == set(pinned_requirements("timm"))
+    assert pinned == set(pinned_requirements("timm", "image"))
     assert f"numpy=={importlib.metadata.version('numpy')}" in pinned
     assert len(pinned) == len(REQUIREMENTS) + 2
     assert not [line for line in pinned if line.startswith(("transformers", "tokenizers"))]
