@@ -34,7 +34,7 @@ class PrototypeMethod(Section):
 class AugmentSection(Section):
     """Random changes of training samples that leave their label true.
 
-    With `task: text` the policy is `none` unless it is stated, and with `task: audio` it is `spec_augment`.
+    With `task: text` the policy is `none` unless it is stated, and with `task: audio` it is `spec_augment` and `gain_db` is 12.
 
     Attributes:
         policy: `shift_scale_rotate` moves, scales and turns a little; `rand_augment` draws from a list that includes brightness and
@@ -48,6 +48,8 @@ class AugmentSection(Section):
         mixup_alpha: Blends pairs of images and labels (Zhang et al. 2017, https://arxiv.org/abs/1710.09412); 0 is off.
         cutmix_alpha: Pastes a rectangle of another image (Yun et al. 2019, https://arxiv.org/abs/1905.04899); 0 is off. With both on, each
             batch gets one of them.
+        gain_db: Makes each sound louder or quieter by up to so many decibels, drawn evenly, as microphones and distances do; 0 is off, as
+            it is unless stated under the policy `none`.
     """
 
     policy: Literal["none", "shift_scale_rotate", "rand_augment", "token_dropout", "spec_augment"] = "shift_scale_rotate"
@@ -56,6 +58,7 @@ class AugmentSection(Section):
     flips: Literal["auto", "none", "horizontal", "vertical", "both"] = "none"
     mixup_alpha: Annotated[float, Field(ge=0)] = 0.0
     cutmix_alpha: Annotated[float, Field(ge=0)] = 0.0
+    gain_db: Annotated[float, Field(ge=0, le=60)] = 0.0
 
 
 class Recipe(Section):

@@ -42,6 +42,9 @@ _RECIPE: Mapping[str, Mapping[str, Any]] = {
     "audio": {"batch_size": 16},  # a sound is up to 64 patches
 }
 _POLICY: Mapping[str, str] = {"text": "none", "audio": "spec_augment"}
+# How loud a sound is says how far the microphone was: without it a network learns the levels of the speakers that it heard, and fails on a
+# quieter one (docs/guides/audio.md has the measurements).
+_GAIN_DB: Mapping[str, float] = {"audio": 12.0}
 # Adapters start at no effect and are few: they take higher rates (Hu et al. 2021, https://arxiv.org/abs/2106.09685: 4e-4 to 5e-4).
 _LORA_RATE: Mapping[str, float] = {"text": 5e-4}
 _RECIPES = ("fine_tune", "lp_ft", "gradual", "scratch", "lora")
@@ -74,9 +77,15 @@ def with_task_recipe(recipe: Mapping[str, Any], task: str) -> dict[str, Any]:
     if task not in _RECIPE:
         return dict(recipe)
     augment = recipe.get("augment", {})
-    changed = {"policy": _POLICY[task], **augment} if isinstance(augment, Mapping) else augment
+    changed = _with_changes(augment, task) if isinstance(augment, Mapping) else augment
     own = {"learning_rate": _LORA_RATE[task]} if recipe.get("kind") == "lora" and task in _LORA_RATE else {}
     return {**_RECIPE[task], **own, **recipe, "augment": changed}
+
+
+def _with_changes(augment: Mapping[str, Any], task: str) -> dict[str, Any]:
+    stated = {"policy": _POLICY[task], **augment}
+    # Whoever wants no change gets none.
+    return stated if stated["policy"] == "none" or task not in _GAIN_DB else {"gain_db": _GAIN_DB[task], **stated}
 
 
 def backbone_problem(task: str, backbone: Backbone) -> str:
@@ -109,6 +118,8 @@ def _recipe_problem(task: str, method: Method | Recipe) -> str:
         return f"augment.policy {augment.policy} does not fit task: {task}; allowed: {', '.join(POLICIES[task])}"
     if task == "audio" and (augment.flips != "none" or augment.cutmix_alpha > 0):
         return "augment has flips or cutmix_alpha, which sounds do not have; remove them"
+    if task != "audio" and augment.gain_db > 0:
+        return f"augment.gain_db makes sounds louder or quieter, and the task is {task}; remove it"
     if task == "text" and (augment.flips != "none" or augment.mixup_alpha > 0 or augment.cutmix_alpha > 0):
         return "augment has flips, mixup_alpha or cutmix_alpha, which texts do not have; remove them"
     if task == "text" and recipe.drop_path > 0:

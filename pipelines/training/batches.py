@@ -20,7 +20,7 @@ from pipelines.config.methods import AugmentSection
 from pipelines.core.modalities.adapters import Preprocess
 from pipelines.core.modalities.audio import AudioPreprocess
 from pipelines.core.modalities.text import TextPreprocess
-from pipelines.modalities.spec_augment import mask_bands
+from pipelines.modalities.spec_augment import change_spectrograms
 from pipelines.modalities.token_dropout import drop_tokens
 from pipelines.training.augment import augment_batch
 from pipelines.training.inputs import BatchSource
@@ -116,7 +116,7 @@ class Batches:
         if isinstance(preprocess, TextPreprocess):
             return drop_tokens(batch, self.augment, seeds)
         if isinstance(preprocess, AudioPreprocess):
-            return mask_bands(batch, self.augment, seeds)
+            return change_spectrograms(batch, self.augment, preprocess, seeds)
         return augment_batch(batch, self.augment, self.flips, preprocess, seeds)
 
     def _needed(self, chosen: NDArray[np.int64]) -> NDArray[np.int64]:

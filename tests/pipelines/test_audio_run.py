@@ -234,4 +234,11 @@ def test_what_is_not_stated_is_what_suits_sounds(tmp_path: Path) -> None:
     gates = [{"kind": "min_metric", "floor": 0.5}, {"kind": "robustness"}]
     config = audio_config(write_weights(tmp_path / "w.safetensors"), method={"kind": "auto"}, gates=gates)
     assert config.method.fine_tune.augment.policy == "spec_augment"  # type: ignore[union-attr]
+    assert config.method.fine_tune.augment.gain_db == 12  # type: ignore[union-attr]
     assert config.gates[1].corruptions == ("noise", "gain", "low_pass")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("stated", "gain_db"), [({}, 12), ({"gain_db": 3}, 3), ({"gain_db": 0}, 0), ({"policy": "none"}, 0)], ids=str)
+def test_sounds_are_made_louder_and_quieter_unless_no_change_is_wanted(tmp_path: Path, stated: dict[str, Any], gain_db: float) -> None:
+    config = audio_config(write_weights(tmp_path / "w.safetensors"), method={"kind": "lp_ft", "augment": stated})
+    assert config.method.augment.gain_db == gain_db  # type: ignore[union-attr]

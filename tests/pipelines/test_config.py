@@ -87,6 +87,7 @@ def test_several_floors_each_of_another_metric(conf: Path) -> None:
         ({"serving": {"max_request_mb": 513}}, r"serving\.max_request_mb: .*less than or equal to 512"),
         ({"serving": {"max_inputs_per_request": 10_001}}, r"serving\.max_inputs_per_request: .*10000"),
         ({"serving": {"max_images_per_request": 4}}, r"serving: .*max_images_per_request was renamed.* write max_inputs_per_request"),
+        ({"method": {"kind": "lp_ft", "augment": {"gain_db": 6}}}, "gain_db makes sounds louder or quieter, and the task is image"),
         ({"method": {"kind": "auto", "budget_minutes": float("inf")}}, r"method\.auto\.budget_minutes: .*finite number"),
         ({"monitor": {"false_alarm_rate": 0.01}}, "monitor: .*false_alarm_rate.* was replaced: write `false_alarms_per_year: 1`"),
         ({"monitor": {"n_permutations": 999}}, "n_permutations is no key any more: .*take the line out"),

@@ -150,6 +150,7 @@ def test_an_entry_names_one_pinned_source(tmp_path: Path, changes: dict[str, Any
         ({"backbone": {"kind": "shipped"}}, "of kind shipped, which task: text does not take; it takes transformers"),
         ({"method": {"kind": "lp_ft", "augment": {"policy": "rand_augment"}}}, "allowed: none, token_dropout"),
         ({"method": {"kind": "lp_ft", "augment": {"flips": "auto"}}}, "which texts do not have"),
+        ({"method": {"kind": "lp_ft", "augment": {"gain_db": 6}}}, "gain_db makes sounds louder or quieter, and the task is text"),
         ({"method": {"kind": "fine_tune", "drop_path": 0.1}}, "drop_path is for backbones of timm"),
         ({"gates": [{"kind": "robustness", "corruptions": ["blur"]}]}, "asks for blur; corruptions of task: text are typos"),
         ({"data": {"slices": ["text"]}}, "data.slices names text, which holds the samples themselves"),
