@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from pipelines.core.errors import DataError
 from pipelines.core.log_mel import log_mel
-from pipelines.core.modalities.audio import AUDIO_STATISTICS, AudioModality, AudioPreprocess, bucket_patches, spread_evenly
+from pipelines.core.modalities.audio import AudioModality, AudioPreprocess, bucket_patches, spread_evenly
+from pipelines.core.sound_statistics import AUDIO_STATISTICS
 
 SPEC = AudioPreprocess()
 AUDIO = AudioModality(SPEC)
