@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.core.errors import DataError
-from pipelines.text_tables import TEXT_TABLE_SUFFIXES, read_text_table, table_content
+from pipelines.table_files import file_text
+from pipelines.text_tables import TEXT_TABLE_SUFFIXES, read_text_table
 
 _LINES = ".txt"
 TEXT_FILE_SUFFIXES = (*TEXT_TABLE_SUFFIXES, _LINES)
@@ -35,7 +36,7 @@ def read_text_column(file: Path) -> list[str]:
 
 def _lines(file: Path) -> list[str]:
     # Not `splitlines`, which breaks a line at U+2028 and its like.
-    return [line.removesuffix("\r") for line in table_content(file).removesuffix("\n").split("\n")]
+    return [line.removesuffix("\r") for line in file_text(file).removesuffix("\n").split("\n")]
 
 
 def _cells(table: Path) -> list[str]:
