@@ -142,7 +142,7 @@ class Retraining:
 
     def _device(self) -> AbstractContextManager[None]:
         config = self.session.config
-        return alone_on(config.device, config.operation.device_wait_minutes)
+        return alone_on(config.device, config.operation.device_wait_minutes, f"the run {self.run} of {config.project}")
 
     def _decide(self, case: _Case, judgement: Judgement, trial: Trial, answered: Answered | None) -> Result:
         gate = approval_gate(self.session.config)
