@@ -23,7 +23,7 @@ from flows.run_progress import shown_on_page
 from flows.run_report import announce, report_run
 from flows.session import Session, only_conf_file, open_session
 from flows.tasks import StepPolicy, carried_out_as, time_limit, watched_by
-from flows.triggering import note_refusal, verdict_of
+from flows.triggering import failure_noted, note_refusal, verdict_of
 from flows.unanswered import settle_unanswered
 from pipelines.core.errors import ConfigurationError
 from pipelines.progress import Progress, silent
@@ -119,7 +119,8 @@ def _step(run: Retraining, answered: Answered | None) -> Result:
         if answered is None:
             settle_unanswered(run.session, run.run)
             repair_pointer(run.session)
-        result = _learnt_once(run, answered)
+        with failure_noted(run.session, run.run, run.trigger["kind"]):
+            result = _learnt_once(run, answered)
         if shown and result.question and shown.evidence == result.question.evidence:
             return replace(result, question=shown)
         if result.question:
