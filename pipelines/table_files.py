@@ -126,7 +126,7 @@ def parquet_columns(table: Path) -> list[str]:
 
 
 def parquet_records(table: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of a Parquet file; of its columns these alone are read.
+    """The rows of a Parquet file; of its columns these alone are read. Bytes are texts whose writer did not say so, as some do not.
 
     Raises:
         DataError: It is no such file, or damaged, or a cell of text is not UTF-8.
@@ -136,7 +136,11 @@ def parquet_records(table: Path, columns: Sequence[str]) -> list[dict[str, Any]]
     with _said_of(table):
         # A name stands for all columns that begin with it and a dot, too.
         content = pyarrow.parquet.ParquetFile(table).read(columns=list(columns)).select(list(columns))
-        return list(content.to_pylist())
+        return [{name: _decoded(cell) for name, cell in record.items()} for record in content.to_pylist()]
+
+
+def _decoded(cell: Any) -> Any:
+    return cell.decode("utf-8") if isinstance(cell, bytes) else cell
 
 
 @contextmanager

@@ -81,6 +81,14 @@ def test_of_parquet_only_the_columns_asked_for_are_read(tmp_path: Path) -> None:
         parquet_records(table, ["half"])
 
 
+def test_a_parquet_column_of_bytes_is_read_as_text(tmp_path: Path) -> None:
+    table = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": pa.array([b"caf\xc3\xa9", None], pa.binary()), "other": pa.array([b"\xff", b""], pa.binary())}), table)
+    assert parquet_records(table, ["text"]) == [{"text": "café"}, {"text": None}]
+    with pytest.raises(DataError, match="a cell of text is not UTF-8"):
+        parquet_records(table, ["other"])
+
+
 def test_a_parquet_file_that_is_none_or_torn_is_refused(tmp_path: Path) -> None:
     table = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": [str(number) for number in range(1000)]}), table)
