@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +48,19 @@ class Contest:
             outcomes |= self.ours_on(drawn(seed, self.budget(outcomes)), everyone)
             yield rows_of(cell, drawn(seed, 0.0), outcomes)
 
+    def measure_ours_again(self, cell: tuple[str, int], known: Results, drawn: Drawn, everyone: Mapping[str, Contender]) -> Results:
+        """Ours on the draws of a cell that the result file has, with the budgets that follow from the peers' rows there."""
+        rows: Results = []
+        for seed in sorted({int(str(row["seed"])) for row in known if cell_of(row) == cell}):
+            peers = [row for row in known if (*cell_of(row), int(str(row["seed"]))) == (*cell, seed) and row["contender"] in self.peers]
+            job = drawn(seed, BUDGET_FRAC * min(float(str(row["seconds"])) for row in peers))
+            rows += rows_of(cell, job, self.ours_on(job, everyone))
+        return rows
+
+    def without_ours(self, known: Results, options: argparse.Namespace) -> Results:
+        """What stays when ours are measured again."""
+        return [row for row in known if row["contender"] not in self.ours or not is_wanted(*cell_of(row), options)]
+
     def budget(self, outcomes: Mapping[str, Outcome]) -> float:
         """Seconds."""
         return BUDGET_FRAC * min(outcomes[peer].seconds for peer in self.peers)
@@ -69,6 +83,7 @@ def cell_options(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument("--without", nargs="*", default=[], help="Names of peers that would take too long in these cells.")
     parser.add_argument("--add", action="store_true", help="Keeps what the result file has and what is not measured now.")
     parser.add_argument("--seeds", type=int, default=len(SEEDS))
+    parser.add_argument("--ours-again", action="store_true", help="Measures ours alone, for the cells that the result file has.")
     parser.add_argument("--first-seed", type=int, default=0, help="Goes on from there.")
     parser.add_argument("--threads", type=int, default=2, help="Of each contender.")
     parser.add_argument("--name", default=name)
@@ -98,6 +113,13 @@ def read_rows(name: str) -> Results:
     with path.open(newline="") as file:
         # Files from before processor time was measured have no such column.
         return [row | {"cpu_seconds": row.get("cpu_seconds", "")} for row in csv.DictReader(file)]
+
+
+def about_ours_again(options: argparse.Namespace) -> dict[str, object]:
+    """What the result file says of the machine stays; that the two were not measured in one run is added."""
+    known = json.loads((RESULTS / f"{options.name}.json").read_text())
+    kept = {name: known[name] for name in ("peers_versions", "settings", "measured") if name in known}
+    return kept | {"ours": "measured again after the peers, in a run of their own"}
 
 
 def in_order(rows: Results, datasets: Sequence[str]) -> Results:

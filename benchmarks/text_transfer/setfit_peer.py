@@ -16,6 +16,7 @@ from transformers.trainer_utils import set_seed
 
 from benchmarks.contest.job import Outcome, Stopwatch, run_contender
 from benchmarks.text_transfer.job import TextJob
+from benchmarks.text_transfer.setfit_steps import n_steps
 
 MAX_STEPS = 520
 
@@ -25,6 +26,8 @@ def contend(job: TextJob, folder: Path) -> Outcome:
     set_seed(job.seed)
     watch = Stopwatch()
     model = SetFitModel.from_pretrained(job.weights, device="cpu", local_files_only=True)
+    texts, targets = [text for text, _ in job.train], [job.labels.index(label) for _, label in job.train]
+    n_all = n_steps(targets)
     arguments = TrainingArguments(
         output_dir=str(folder / "setfit"),
         seed=job.seed,
@@ -32,23 +35,14 @@ def contend(job: TextJob, folder: Path) -> Outcome:
         save_strategy="no",
         show_progress_bar=False,
         max_length=job.max_tokens,
-        **({"max_steps": MAX_STEPS} if n_steps(job) > MAX_STEPS else {}),
+        **({"max_steps": MAX_STEPS} if n_all > MAX_STEPS else {}),
     )
-    texts, targets = [text for text, _ in job.train], [job.labels.index(label) for _, label in job.train]
     trainer = Trainer(model=model, args=arguments, train_dataset=Dataset.from_dict({"text": texts, "label": targets}))
     trainer.train()
     seconds = watch.read()
     predicted = np.asarray(model.predict([text for text, _ in job.test]))
     truth = np.array([job.labels.index(label) for _, label in job.test])
-    return Outcome(float((predicted == truth).mean()), *seconds, note=f"{min(MAX_STEPS, n_steps(job))} of {n_steps(job)} steps")
-
-
-def n_steps(job: TextJob) -> int:
-    """That its defaults take: one epoch of batches of 16 pairs, as many of the rarer kind as of the other; a text with itself is a pair."""
-    counts = [sum(row[1] == label for row in job.train) for label in job.labels]
-    n_same = sum(count * (count + 1) // 2 for count in counts)
-    n_different = len(job.train) * (len(job.train) + 1) // 2 - n_same
-    return -(-2 * max(n_same, n_different) // 16)
+    return Outcome(float((predicted == truth).mean()), *seconds, note=f"{min(MAX_STEPS, n_all)} of {n_all} steps")
 
 
 if __name__ == "__main__":

@@ -10,27 +10,22 @@ After a change of ours `--ours-again` measures ours alone beside the peers' rows
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.contest.cells import (
-    BUDGET_FRAC,
     Drawn,
-    Results,
+    about_ours_again,
     cell_of,
     cell_options,
     in_order,
     is_wanted,
     other_rows,
     read_rows,
-    rows_of,
     seeds_of,
 )
-from benchmarks.contest.processes import Contender, contenders, versions_in
+from benchmarks.contest.processes import contenders, versions_in
 from benchmarks.contest.splits import Rows
-from benchmarks.machine import RESULTS
 from benchmarks.transfer.contenders import CONTEST, PEERS_PACKAGES, commands
 from benchmarks.transfer.tasks import DATASETS, Dataset, draw
 
@@ -64,37 +59,23 @@ def _drawn(dataset: Dataset, files: Rows, labels_per_class: int, n_threads: int)
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     cell_options(parser, "transfer")
-    parser.add_argument("--ours-again", action="store_true", help="Measures ours alone, for the cells that the result file has.")
     return parser.parse_args()
 
 
 def _measure_ours_again(options: argparse.Namespace) -> None:
     """The peers' results stay: same draws, same machine. The result file says that the two were not measured in one run."""
     known = read_rows(options.name)
-    rows = [row for row in known if row["contender"] not in CONTEST.ours or not is_wanted(*cell_of(row), options)]
-    about = json.loads((RESULTS / f"{options.name}.json").read_text())
-    about = {"peers_versions": about["peers_versions"], "ours": "measured again after the peers, in a run of their own"}
+    rows = CONTEST.without_ours(known, options)
+    about = about_ours_again(options)
     everything = commands(options.peers)
     with contenders({name: everything[name] for name in CONTEST.ours}) as everyone:
         for dataset in DATASETS:
             with tempfile.TemporaryDirectory() as folder:
-                cells = sorted({cell_of(row)[1] for row in known if row["dataset"] == dataset.name})
-                wanted = [number for number in cells if is_wanted(dataset.name, number, options)]
-                files = dataset.rows(Path(folder)) if wanted else []
-                for labels_per_class in wanted:
-                    rows += _ours(dataset, files, labels_per_class, known, everyone)
+                cells = sorted({cell for cell in map(cell_of, known) if cell[0] == dataset.name and is_wanted(*cell, options)})
+                files = dataset.rows(Path(folder)) if cells else []
+                for cell in cells:
+                    rows += CONTEST.measure_ours_again(cell, known, _drawn(dataset, files, cell[1], options.threads), everyone)
     CONTEST.write(options.name, in_order(rows, NAMES), about)
-
-
-def _ours(dataset: Dataset, files: Rows, labels_per_class: int, known: Results, everyone: Mapping[str, Contender]) -> Results:
-    cell = (dataset.name, labels_per_class)
-    rows: Results = []
-    for seed in sorted({int(str(row["seed"])) for row in known if cell_of(row) == cell}):
-        peers = [row for row in known if (*cell_of(row), int(str(row["seed"]))) == (*cell, seed)]
-        budget = BUDGET_FRAC * min(float(str(row["seconds"])) for row in peers if row["contender"] in CONTEST.peers)
-        job = draw(dataset, files, labels_per_class, seed, budget_seconds=budget)
-        rows += rows_of(cell, job, CONTEST.ours_on(job, everyone))
-    return rows
 
 
 if __name__ == "__main__":
