@@ -16,12 +16,11 @@ import safetensors.torch
 import torch
 
 from benchmarks.contest.job import Outcome, Stopwatch
-from pipelines.backbones import select_backbone
-from pipelines.config import ProjectConfig, SingleBackbone
 from pipelines.core.backbones import build_backbone
 from pipelines.core.heads import build_head
 from pipelines.dataset import Sample, Split, read_samples, write_samples
-from pipelines.selected_backbone import read_selected, write_selected
+from pipelines.selected_backbone import read_selected
+from pipelines.stages import Stages
 from pipelines.training.embedding import embed
 from pipelines.training.inputs import SampleInputs
 from pipelines.training.train import KeptFolders, train
@@ -34,25 +33,22 @@ class Learning:
     """One training.
 
     Attributes:
-        config: The conf file, of one backbone.
+        stages: Of the conf file, of one backbone, and of the workspace's folder where things are kept.
         data: What sample paths are relative to.
-        folder: Of what the stages write.
-        features: Where features are kept.
+        folder: Of what the training writes.
     """
 
-    config: ProjectConfig
-    backbone: SingleBackbone
+    stages: Stages
     data: Path
     folder: Path
-    features: Path
 
     def learn(self, samples: Sequence[Sample]) -> None:
         """Stages `select` and `train`."""
         write_samples(samples, self.folder / "samples.csv")
-        write_selected(select_backbone(self.backbone), self.folder / "backbone.json")
+        selected = self._selected()
         (self.folder / "out").mkdir()
-        kept = KeptFolders(self.features, self.folder / "checkpoints")
-        train(self.folder / "samples.csv", self.data, self.folder / "backbone.json", self.config, kept, self.folder / "out")
+        kept = KeptFolders(self.stages.workspace.features, self.folder / "checkpoints")
+        train(self.folder / "samples.csv", self.data, selected, self.stages.config, kept, self.folder / "out")
 
     def outcome(self, watch: Stopwatch) -> Outcome:
         """What was learnt since the watch began."""
@@ -60,15 +56,18 @@ class Learning:
         record = json.loads((self.folder / "out" / "training.json").read_text())
         return Outcome(self._test_accuracy(), *seconds, note=str(record.get("kept", record["method"])))
 
+    def _selected(self) -> Path:
+        return self.stages.select().path / "backbone.json"
+
     def _test_accuracy(self) -> float:
         """From the written weights, as float32: what a bundle would hold."""
-        selected = read_selected(self.folder / "backbone.json")
+        labels, selected = self.stages.config.labels, read_selected(self._selected())
         tensors = safetensors.torch.load_file(self.folder / "out" / "weights.safetensors")
-        backbone, head = build_backbone(selected.spec), build_head(tensors["head.weight"].shape[1], len(self.config.labels))
+        backbone, head = build_backbone(selected.spec), build_head(tensors["head.weight"].shape[1], len(labels))
         for prefix, module in (("backbone.", backbone), ("head.", head)):
             module.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)})
         samples = read_samples(self.folder / "samples.csv", "test")
-        inputs = SampleInputs(samples, self.data, selected.preprocess, self.config.labels, folder=selected.folder)
+        inputs = SampleInputs(samples, self.data, selected.preprocess, labels, folder=selected.folder)
         logits = embed(torch.nn.Sequential(backbone, head), inputs)
         return float((np.argmax(logits, axis=1) == inputs.targets).mean())
 

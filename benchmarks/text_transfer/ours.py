@@ -15,7 +15,9 @@ from benchmarks.text_transfer.job import TextJob
 from benchmarks.text_transfer.tasks import entry
 from pipelines.config import ProjectConfig
 from pipelines.dataset import Sample
+from pipelines.stages import Stages
 from pipelines.text_rows import TEXT_COLUMN, text_bytes, text_paths
+from pipelines.workspace import Workspace
 
 IMPORTED_WHEN_NEEDED = ("sklearn.model_selection", "transformers", "transformers.models.bert.modeling_bert", "tokenizers", "torch._dynamo")
 TABLE = "labels.csv"
@@ -24,7 +26,7 @@ TABLE = "labels.csv"
 def contend(job: TextJob, folder: Path) -> Outcome:
     prepare(job.n_threads, IMPORTED_WHEN_NEEDED)
     folder = Path(tempfile.mkdtemp(dir=folder))
-    learning = Learning(project(job, sys.argv[1]), entry(job.max_tokens), folder / "data", folder, folder / "features")
+    learning = Learning(Stages(Workspace(folder / "kept"), project(job, sys.argv[1])), folder / "data", folder)
     watch = Stopwatch()
     learning.learn(samples(job, folder / "data"))
     return learning.outcome(watch)

@@ -1,6 +1,7 @@
 """Regraft on images: `python -m benchmarks.transfer.ours METHOD [KEPT]`, jobs on standard input.
 
-KEPT is a folder of features that earlier jobs left; without it nothing is kept from before.
+KEPT is a workspace's folder with what earlier jobs left: the backbone that they resolved and its features; without it nothing is kept from
+before.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from benchmarks.transfer.job import Job
 from pipelines.config import ProjectConfig, ShippedBackbone, SingleBackbone, TimmBackbone
 from pipelines.core.bundle import file_sha256
 from pipelines.dataset import Sample
+from pipelines.stages import Stages
+from pipelines.workspace import Workspace
 
 IMPORTED_WHEN_NEEDED = ("sklearn.model_selection", "timm", "torch._dynamo")
 
@@ -24,8 +27,8 @@ def contend(job: Job, folder: Path) -> Outcome:
     prepare(job.n_threads, IMPORTED_WHEN_NEEDED)
     config = project(job, sys.argv[1])
     folder = Path(tempfile.mkdtemp(dir=folder))
-    kept = Path(sys.argv[2]) if len(sys.argv) > 2 else folder / "features"
-    learning = Learning(config, backbone(job), Path("/"), folder, kept)
+    kept = Path(sys.argv[2]) if len(sys.argv) > 2 else folder / "kept"
+    learning = Learning(Stages(Workspace(kept), config), Path("/"), folder)
     watch = Stopwatch()
     learning.learn(samples(job))
     return learning.outcome(watch)
