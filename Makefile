@@ -11,7 +11,7 @@ export GX_ANALYTICS_ENABLED := false
 export BENTOML_DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: demo test check lint types contracts bench bench-peers bench-gpu lock setup clean
+.PHONY: demo test check lint types contracts bench bench-peers bench-text-peers bench-gpu lock setup clean
 
 demo: $(INSTALLED)  ## the whole loop on real handwritten digits, in .regraft/demo
 	$(BIN)/regraft demo $(DEMO_ARGS)
@@ -38,12 +38,15 @@ bench: $(INSTALLED)  ## every benchmark that needs no other data; results in ben
 bench-peers: $(PEERS)  ## training beside fastai and a plain timm loop, which get an environment of their own; needs ../shared
 	$(BIN)/python -m benchmarks.transfer
 
+bench-text-peers: $(PEERS)  ## the same on texts, beside the Trainer of transformers and setfit; needs ../shared
+	$(BIN)/python -m benchmarks.text_transfer
+
 bench-gpu:  ## fine-tuning images/s on a GPU; needs torch, timm, pydantic, scipy and pandas, nothing of Regraft installed
 	$(PYTHON) -m benchmarks.gpu_fine_tune $(BENCH_ARGS)
 
-$(PEERS): $(INSTALLED) benchmarks/transfer/peers-requirements.txt
+$(PEERS): $(INSTALLED) benchmarks/peers-requirements.txt
 	$(BIN)/python -m venv --clear .regraft/peers
-	VIRTUAL_ENV=.regraft/peers $(BIN)/uv pip install -q -r benchmarks/transfer/peers-requirements.txt
+	VIRTUAL_ENV=.regraft/peers $(BIN)/uv pip install -q -r benchmarks/peers-requirements.txt
 	touch $@
 
 lock:  ## resolves the newest versions that pyproject.toml allows; no index address is written

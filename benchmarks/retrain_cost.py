@@ -14,9 +14,10 @@ import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from benchmarks.contest.processes import ROOT
 from benchmarks.machine import spread, write_results
 from benchmarks.transfer.job import Job
-from benchmarks.transfer.tasks import DATASETS, ROOT, draw
+from benchmarks.transfer.tasks import DATASETS, draw
 
 # Rounds of each method. What fine-tunes repeats its fine-tuning; with --methods auto it takes some twenty minutes to see how much that is.
 ROUNDS = {"probe": 3, "auto": 1}

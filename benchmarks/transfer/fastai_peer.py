@@ -5,8 +5,6 @@ Its own two-layer head; the best epoch on validation is kept (`SaveModelCallback
 
 from __future__ import annotations
 
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +31,8 @@ from fastai.vision.all import (
 from fastai.vision.learner import create_timm_model
 from safetensors.torch import load_file
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from job import Job, Outcome, run_contender
+from benchmarks.contest.job import Outcome, Stopwatch, run_contender
+from benchmarks.transfer.job import Job
 
 N_EPOCHS = 10
 
@@ -42,16 +40,16 @@ N_EPOCHS = 10
 def contend(job: Job, folder: Path) -> Outcome:
     torch.set_num_threads(job.n_threads)
     set_seed(job.seed, reproducible=True)
-    started = time.perf_counter()
+    watch = Stopwatch()
     learner = _learner(job, folder)
     with learner.no_bar(), learner.no_logging():
         learner.fine_tune(N_EPOCHS, cbs=SaveModelCallback(monitor="accuracy"))
-    seconds = time.perf_counter() - started
+    seconds = watch.read()
     loader = learner.dls.test_dl([row[0] for row in job.test])
     with learner.no_bar():
         predicted = learner.get_preds(dl=loader)[0].argmax(dim=1).numpy()
     truth = np.array([list(learner.dls.vocab).index(row[1]) for row in job.test])
-    return Outcome(float((predicted == truth).mean()), seconds)
+    return Outcome(float((predicted == truth).mean()), *seconds)
 
 
 def _learner(job: Job, folder: Path) -> Learner:
@@ -87,4 +85,4 @@ def _load(body: torch.nn.Module, weights: str) -> None:
 
 
 if __name__ == "__main__":
-    run_contender(contend)
+    run_contender(Job, contend)

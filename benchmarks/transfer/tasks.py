@@ -13,15 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.contest.processes import ROOT
+from benchmarks.contest.splits import Rows, drawn, labels_of
 from benchmarks.transfer.job import Job, Weights
 
-ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
 N_VALIDATION_PER_CLASS = 20
 N_TEST_MAX = 600
-N_THREADS = 2
-
-Rows = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -139,17 +137,10 @@ DATASETS = (
 )
 
 
-def draw(dataset: Dataset, rows: Rows, labels_per_class: int, seed: int, budget_seconds: float) -> Job:
+def draw(dataset: Dataset, rows: Rows, labels_per_class: int, seed: int, budget_seconds: float, n_threads: int = 2) -> Job:
     """A draw by the seed: `labels_per_class` to learn from, some to choose by, the rest (at most 600) to judge by."""
-    order = np.random.default_rng(seed).permutation(len(rows))
-    labels = sorted({label for _, label in rows})
-    parts: dict[str, list[list[str]]] = {"train": [], "validation": [], "test": []}
-    for label in labels:
-        own = [list(rows[index]) for index in order if rows[index][1] == label]
-        cut = labels_per_class + dataset.n_validation
-        parts["train"] += own[:labels_per_class]
-        parts["validation"] += own[labels_per_class:cut]
-        parts["test"] += own[cut : cut + N_TEST_MAX // len(labels)]
+    labels = labels_of(rows)
+    parts = drawn(rows, labels_per_class, dataset.n_validation, N_TEST_MAX // len(labels), seed)
     return Job(
         labels=labels,
         train=parts["train"],
@@ -157,7 +148,7 @@ def draw(dataset: Dataset, rows: Rows, labels_per_class: int, seed: int, budget_
         test=parts["test"],
         **asdict(dataset.backbone()),
         seed=seed,
-        n_threads=N_THREADS,
+        n_threads=n_threads,
         flips=dataset.flips,
         budget_seconds=budget_seconds,
     )

@@ -10,8 +10,6 @@ With few classes it stays near chance on MobileNet: timm draws that classifier's
 from __future__ import annotations
 
 import copy
-import sys
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -24,8 +22,8 @@ from timm.loss import LabelSmoothingCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from job import Job, Outcome, run_contender
+from benchmarks.contest.job import Outcome, Stopwatch, run_contender
+from benchmarks.transfer.job import Job
 
 N_EPOCHS = 30
 WARMUP_EPOCHS = 5
@@ -58,11 +56,11 @@ class Files(torch.utils.data.Dataset[tuple[object, int]]):
 def contend(job: Job, folder: Path) -> Outcome:
     torch.set_num_threads(job.n_threads)
     torch.manual_seed(job.seed)
-    started = time.perf_counter()
+    watch = Stopwatch()
     model = _model(job)
     _train(model, job)
-    seconds = time.perf_counter() - started
-    return Outcome(_accuracy(model, _loader(job.test, job, training=False)), seconds)
+    seconds = watch.read()
+    return Outcome(_accuracy(model, _loader(job.test, job, training=False)), *seconds)
 
 
 def _model(job: Job) -> torch.nn.Module:
@@ -130,4 +128,4 @@ def _accuracy(model: torch.nn.Module, loader: Batches) -> float:
 
 
 if __name__ == "__main__":
-    run_contender(contend)
+    run_contender(Job, contend)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from pipelines.core.errors import ConfigurationError, DataError
-from pipelines.training.embedding import embed, embedded
+from pipelines.core.text_network import TextNetwork
+from pipelines.training.embedding import batch_size, embed, embedded
 from pipelines.training.precision import FP32, Precision
 from tests.pipelines.training.photos import photos
 
@@ -88,6 +90,44 @@ def test_equals_the_network_on_the_whole(tmp_path: Path) -> None:
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
     assert features.dtype == np.float32
     assert told == [("embedding", 32, 40), ("embedding", 40, 40)]
+
+
+class Ids:
+    """Sample number i is a text of four tokens."""
+
+    samples: Any = ()
+    targets: NDArray[Any] = np.empty(0)
+
+    def __init__(self, n: int) -> None:
+        self.ids = np.random.default_rng(0).integers(0, 9, (n, 4))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        return self.ids[np.asarray(indices)]
+
+
+class Looked(torch.nn.Module):
+    """A transformer that is a table of states; notes the shapes that it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = SimpleNamespace(pad_token_id=0)
+        self.table = torch.nn.Embedding(9, 3)
+        self.shapes: list[tuple[int, ...]] = []
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
+        self.shapes.append(tuple(input_ids.shape))
+        return SimpleNamespace(last_hidden_state=self.table(input_ids))
+
+
+def test_batches_of_texts_are_small_since_every_length_has_one_to_be_filled_up() -> None:
+    model, ids = Looked(), Ids(11)
+    rows = embed(torch.nn.Sequential(TextNetwork(model, "mean"), torch.nn.Identity()), ids)
+    assert model.shapes == [(8, 4), (8, 4)]
+    np.testing.assert_allclose(rows, model.table.weight.detach().numpy()[ids.ids].mean(axis=1), rtol=1e-6)
+    assert batch_size(torch.nn.Linear(1, 1)) == 32
 
 
 def test_one_channel_and_batch_norm_are_exact_too() -> None:

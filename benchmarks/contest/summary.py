@@ -9,22 +9,23 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from scipy import stats
 
-from benchmarks.transfer.contenders import OURS, PEERS
 
-
-def summarise(rows: Sequence[Mapping[str, object]]) -> list[dict[str, object]]:
+def summarise(rows: Sequence[Mapping[str, object]], peers: Sequence[str], floor: str, ours: Sequence[str]) -> list[dict[str, object]]:
     """A row for each dataset, number of labels and method of ours, against the peer with the better mean accuracy there."""
     cells: dict[tuple[str, int], dict[str, list[Mapping[str, object]]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         cells[str(row["dataset"]), int(str(row["labels_per_class"]))][str(row["contender"])].append(row)
-    return [line for key, contenders in cells.items() for line in _lines(key, contenders)]
+    return [line for key, contenders in cells.items() for line in _lines(key, contenders, peers, floor, ours)]
 
 
-def _lines(key: tuple[str, int], contenders: Mapping[str, list[Mapping[str, object]]]) -> Iterator[dict[str, object]]:
+def _lines(
+    key: tuple[str, int], contenders: Mapping[str, list[Mapping[str, object]]], peers: Sequence[str], floor: str, ours: Sequence[str]
+) -> Iterator[dict[str, object]]:
     accuracies = {name: np.array([float(str(row["accuracy"])) for row in found]) for name, found in contenders.items()}
     seconds = {name: [float(str(row["seconds"])) for row in found] for name, found in contenders.items()}
-    best = max(PEERS, key=lambda peer: accuracies[peer].mean())
-    for name in OURS:
+    cpu = {name: [float(str(row.get("cpu_seconds") or "nan")) for row in found] for name, found in contenders.items()}
+    best = max((peer for peer in peers if peer in accuracies), key=lambda peer: accuracies[peer].mean())
+    for name in ours:
         low, high = paired_interval(accuracies[name] - accuracies[best])
         yield {
             "dataset": key[0],
@@ -34,13 +35,20 @@ def _lines(key: tuple[str, int], contenders: Mapping[str, list[Mapping[str, obje
             "accuracy_median": round(float(np.median(accuracies[name])), 4),
             "best_peer": best,
             "best_peer_accuracy_median": round(float(np.median(accuracies[best])), 4),
-            "sklearn_accuracy_median": round(float(np.median(accuracies["sklearn"])), 4),
+            f"{floor}_accuracy_median": round(float(np.median(accuracies[floor])), 4),
             "difference_mean": round(float((accuracies[name] - accuracies[best]).mean()), 4),
             "difference_low": round(low, 4),
             "difference_high": round(high, 4),
             "seconds_median": round(statistics.median(seconds[name]), 2),
             "time_share_of_best_peer": round(statistics.median(seconds[name]) / statistics.median(seconds[best]), 3),
+            "cpu_share_of_best_peer": _share(cpu[name], cpu[best]),
         }
+
+
+def _share(ours: Sequence[float], others: Sequence[float]) -> float | str:
+    """Of the medians; empty where they were not measured."""
+    share = float(np.median(ours) / np.median(others))
+    return "" if np.isnan(share) else round(share, 3)
 
 
 def paired_interval(differences: np.ndarray, level: float = 0.95) -> tuple[float, float]:

@@ -1,0 +1,1 @@
+"""Transfer learning on texts beside its peers: `python -m benchmarks.text_transfer`."""
