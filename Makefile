@@ -11,7 +11,7 @@ export GX_ANALYTICS_ENABLED := false
 export BENTOML_DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: demo test check lint types contracts bench bench-peers bench-text-peers bench-gpu lock setup clean
+.PHONY: demo test check lint types contracts bench bench-peers bench-text-peers bench-sound-peers bench-gpu lock setup clean
 
 demo: $(INSTALLED)  ## the whole loop on real handwritten digits, in .regraft/demo
 	$(BIN)/regraft demo $(DEMO_ARGS)
@@ -40,6 +40,9 @@ bench-peers: $(PEERS)  ## training beside fastai and a plain timm loop, which ge
 
 bench-text-peers: $(PEERS)  ## the same on texts, beside the Trainer of transformers and setfit; needs ../shared
 	$(BIN)/python -m benchmarks.text_transfer
+
+bench-sound-peers: $(PEERS)  ## the same on spoken digits of speakers never heard, beside fastai on spectrograms; needs ../shared
+	$(BIN)/python -m benchmarks.sound_transfer
 
 bench-gpu:  ## fine-tuning images/s on a GPU; needs torch, timm, pydantic, scipy and pandas, nothing of Regraft installed
 	$(PYTHON) -m benchmarks.gpu_fine_tune $(BENCH_ARGS)

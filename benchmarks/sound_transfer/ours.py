@@ -17,6 +17,8 @@ from benchmarks.sound_transfer.tasks import entry, speaker_of
 from pipelines.config import ProjectConfig
 from pipelines.core.bundle import file_sha256
 from pipelines.dataset import Sample
+from pipelines.stages import Stages
+from pipelines.workspace import Workspace
 
 IMPORTED_WHEN_NEEDED = ("sklearn.model_selection", "timm", "torch._dynamo", "soundfile", "soxr")
 
@@ -24,7 +26,7 @@ IMPORTED_WHEN_NEEDED = ("sklearn.model_selection", "timm", "torch._dynamo", "sou
 def contend(job: SoundJob, folder: Path) -> Outcome:
     prepare(job.n_threads, IMPORTED_WHEN_NEEDED)
     folder = Path(tempfile.mkdtemp(dir=folder))
-    learning = Learning(project(job, sys.argv[1]), entry(), Path("/"), folder, folder / "features")
+    learning = Learning(Stages(Workspace(folder / "kept"), project(job, sys.argv[1])), Path("/"), folder)
     watch = Stopwatch()
     learning.learn(samples(job))
     return learning.outcome(watch)

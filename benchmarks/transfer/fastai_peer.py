@@ -67,7 +67,7 @@ def _learner(job: Job, folder: Path) -> Learner:
     # fastai's default of 64 leaves no whole batch of the smallest draws.
     loaders = block.dataloaders(table, bs=min(64, max(8, len(job.train) // 4)), path=folder, num_workers=0)
     model, _ = create_timm_model(job.architecture, len(job.labels), pretrained=False, n_in=job.in_channels, **_arguments(job))
-    _load(model[0].model, job.weights)
+    load_body(model[0].model, job.weights)
     return Learner(loaders, model, splitter=default_split, metrics=accuracy, path=folder)
 
 
@@ -75,7 +75,8 @@ def _arguments(job: Job) -> dict[str, object]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in job.model_args.items()}
 
 
-def _load(body: torch.nn.Module, weights: str) -> None:
+def load_body(body: torch.nn.Module, weights: str) -> None:
+    """Pretrained tensors into a network without its head; names those that the file lacks."""
     state = load_file(weights)
     wanted = body.state_dict()
     missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
