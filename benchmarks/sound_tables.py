@@ -56,13 +56,15 @@ def _accuracy(row: Row, speaker: str) -> str:
 
 
 def _explained(rows: list[Row]) -> str:
-    settings = json.loads((RESULTS / "sound_transfer.json").read_bytes())["settings"]
+    about = json.loads((RESULTS / "sound_transfer.json").read_bytes())
+    settings, later = about["settings"], [NAMES[name] for name in about.get("measured_in_a_run_of_their_own", ())]
     runs = ", ".join(sorted({f"{row['n_speakers']} speakers in {row['n_runs']} runs" for row in rows}))
     return (
         "Accuracy in % on a speaker whom training never heard"
         f" ({10 * settings['takes_of_the_speaker_to_judge_by']} clips; chance is 10), from the same weights and files:"
         f" {settings['speakers_learnt_from']} speakers to learn from, another to choose by. n: {runs}. Differences are means over speakers"
         f" in points with their 95 % interval; times are medians, their share is of the better peer's. {_machine('sound_transfer')}."
+        + (f" Measured after the others, in a run of their own: {'; '.join(later)}." if later else "")
     )
 
 
