@@ -37,7 +37,7 @@ class TimmSource(Section):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     hub: str | None = None
     revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
-    model_args: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    model_args: dict[str, bool | int | float | str | tuple[bool | int | float | str, ...]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_source(self) -> TimmSource:
