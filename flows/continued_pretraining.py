@@ -124,7 +124,7 @@ def continue_workspace_backbone(
 
 
 def digests_of_test_split(session: Session, progress: Progress) -> frozenset[str]:
-    """The `text_digest` of every text of the workspace's test split, or the `pixel_digest` of every image.
+    """The `text_digest` of every text of the workspace's test and holdout splits, or the `pixel_digest` of every image.
 
     Raises:
         DataError: The workspace's data failed its validation.
@@ -139,7 +139,7 @@ def digests_of_test_split(session: Session, progress: Progress) -> frozenset[str
     stages = Stages(session.workspace, session.config, progress)
     manifest = stages.manifest(dataset_version(session.workspace.root).digest)
     raise_for_validation(stages.validate(manifest).path)
-    test = read_samples(stages.split(manifest).path / SAMPLES, "test")
+    test = read_samples(stages.split(manifest).path / SAMPLES, "test", "holdout")
     described, inputs = read_inputs(manifest.path)
     whole = frozenset(inputs.loc[inputs["path"].isin({sample.path for sample in test}), described.digest])
     return whole | _digests_of_lines(session.workspace.data, test) if session.config.task == "text" else whole

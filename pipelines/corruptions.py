@@ -28,11 +28,12 @@ from pipelines.core.bundle import read_manifest
 from pipelines.core.label_sets import LabelsPerSample
 from pipelines.core.modalities.adapters import Preprocess
 from pipelines.core.preprocess import ImagePreprocess
+from pipelines.core.sound_files import Sound, read_sound
 from pipelines.dataset import Sample
 from pipelines.evaluate import Alter, evaluate
 from pipelines.image_alterations import blurred, brightened, jpeg, opened, png, shrunk, with_noise
 from pipelines.progress import Progress
-from pipelines.sound_alterations import PlainSound, as_sound, muffled, quieter, with_sound_noise
+from pipelines.sound_alterations import muffled, quieter, with_sound_noise
 from pipelines.text_alterations import as_text, with_deletions, with_other_case, with_other_spaces, with_typos
 
 # (content, spec, severity 1 to 5, randomness of this sample) -> another file, or text.
@@ -97,9 +98,9 @@ def _of_text(alter: Callable[[str, float, np.random.Generator], str], shares: Se
     return corruption
 
 
-def _of_sound(alter: Callable[[PlainSound, float, np.random.Generator], bytes], strengths: Sequence[float]) -> Corruption:
+def _of_sound(alter: Callable[[Sound, float, np.random.Generator], bytes], strengths: Sequence[float]) -> Corruption:
     def corruption(content: bytes, spec: Any, severity: int, rng: np.random.Generator) -> bytes:
-        return alter(as_sound(content), strengths[severity - 1], rng)
+        return alter(read_sound(content), strengths[severity - 1], rng)
 
     return corruption
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.predict import Predictor
-from pipelines.sound_alterations import as_sound, as_wav
+from pipelines.core.sound_files import read_sound
+from pipelines.sound_alterations import as_wav
 
 N_STRETCHES = 12
 _SMALLEST = 1e-6
@@ -31,14 +32,14 @@ def stretch_relevance(predictor: Predictor, content: bytes, label: int) -> NDArr
     Raises:
         DataError: The file does not decode.
     """
-    sound = as_sound(content)
+    sound = read_sound(content)
     edges = np.linspace(0, len(sound.samples), N_STRETCHES + 1).round().astype(int)
-    found = [_chance(predictor, sound.samples, sound.rate_hz, label)]
+    found = [_chance(predictor, sound.samples, sound.file_rate_hz, label)]
     # One at a time: thirteen copies of a long sound would take more memory than its training.
     for start, end in pairwise(edges):
         silenced = sound.samples.copy()
         silenced[start:end] = 0
-        found.append(_chance(predictor, silenced, sound.rate_hz, label))
+        found.append(_chance(predictor, silenced, sound.file_rate_hz, label))
     chances = np.array(found).clip(_SMALLEST, 1 - _SMALLEST)
     log_odds = np.log(chances) - np.log1p(-chances)
     falls = np.maximum(log_odds[0] - log_odds[1:], 0)

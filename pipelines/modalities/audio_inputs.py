@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.core.errors import DataError
-from pipelines.core.modalities.audio import AUDIO_STATISTICS, AudioModality, AudioPreprocess, Sound, sound_extension
+from pipelines.core.modalities.audio import AudioModality, AudioPreprocess
+from pipelines.core.sound_files import Sound, sound_extension
+from pipelines.core.sound_statistics import AUDIO_STATISTICS
 from pipelines.input_files import Unusable
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga")

@@ -30,7 +30,7 @@ class ImageCounts:
     Attributes:
         n_files: With the ending of an image.
         n_unreadable: That do not decode, or are too large for the backbone's preprocessing.
-        n_of_test: In the workspace's test split; neither learnt from nor measured on.
+        n_of_test: In the workspace's test or holdout split; neither learnt from nor measured on.
         n_copies: Of another file, pixel by pixel, whatever its format.
         n_train: Learnt from.
         n_held_out: Measured on.
@@ -45,8 +45,8 @@ class ImageCounts:
 
     def __str__(self) -> str:
         return (
-            f"{self.n_files} images: {self.n_of_test} left out because they are in the workspace's test split, {self.n_copies} copies, "
-            f"{self.n_unreadable} unreadable; {self.n_train} to learn from, {self.n_held_out} held out to measure on"
+            f"{self.n_files} images: {self.n_of_test} left out because they are in the workspace's test or holdout split, "
+            f"{self.n_copies} copies, {self.n_unreadable} unreadable; {self.n_train} to learn from, {self.n_held_out} held out to measure on"
         )
 
     def as_json(self) -> dict[str, int]:
@@ -80,7 +80,7 @@ def choose_images(folder: Path, spec: ImagePreprocess, test_digests: Collection[
     Args:
         folder: Labels, if its folders have the names of any, are not looked at.
         spec: Of the backbone.
-        test_digests: `pixel_digest` of the images of the test split.
+        test_digests: `pixel_digest` of the images of the test and holdout splits.
         seed: Decides who is held out, with the picture and nothing else.
         progress: Told while files are decoded.
 
@@ -141,7 +141,7 @@ def _inspected(folder: Path, paths: Sequence[str], spec: ImagePreprocess, progre
 def _refuse_few(n_usable: int, n_files: int, n_of_test: int, unreadable: Sequence[Finding]) -> None:
     if n_usable < LEAST_IMAGES:
         raise DataError(
-            got=f"{n_usable} different images of {n_files} files, after {n_of_test} of the workspace's test split were left out.",
+            got=f"{n_usable} different images of {n_files} files, {n_of_test} of the test and holdout splits left out.",
             allowed=f"at least {LEAST_IMAGES}; some thousands are worth the time.",
             next_step="collect more images of the domain; they need no labels.",
             findings=unreadable,

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from pipelines.config import AugmentSection, ProjectConfig, Recipe
 from pipelines.core.errors import ConfigurationError, RefusedError
-from pipelines.progress import Progress
+from pipelines.progress import Progress, named
 from pipelines.siamese.loss import HeldOutSimilarity, SiameseLoss, held_out_similarity
 from pipelines.siamese.views import Views
 from pipelines.training.batches import stateless_seed
@@ -20,9 +20,9 @@ from pipelines.training.flips import Flip
 from pipelines.training.inputs import SampleInputs
 from pipelines.training.loop import fit
 from pipelines.training.material import Deadline
+from pipelines.training.placing import place
 from pipelines.training.regularisation import seeded_layers
 from pipelines.training.rounds import Rounds, n_rounds_per_epoch
-from pipelines.training.runtime import Runtime
 from pipelines.training.training_plan import Fit, TrainingPlan
 
 if TYPE_CHECKING:
@@ -219,14 +219,9 @@ def _plan(
     progress: Progress,
 ) -> tuple[TrainingPlan, _Watch]:
     config = config.model_copy(update={"seed": settings.seed, "compute": config.compute.model_copy(update={"processes": 1})})
-    runtime = Runtime.start(config)
-    network = _network(backbone, train, settings.seed).to(runtime.device)
+    network = _network(backbone, train, settings.seed)
     rounds = Rounds(train, n_rounds_per_epoch(len(train), _LEAST_STEPS_PER_ROUND * settings.batch_size), settings.seed)
     watch = _Watch(network, held_out, views, settings.seed, config.compute.n_workers, rounds, rounds_of_heads=rounds.n_rounds)
-
-    def told(activity: str, done: int, total: int) -> None:  # the loop's word for it is fine-tuning
-        progress("continued pretraining", done, total)
-
     plan = TrainingPlan(
         name="continued-pretraining",
         network=network,
@@ -239,10 +234,10 @@ def _plan(
         flips=(),
         preprocess=None,
         config=config,
-        runtime=runtime,
+        runtime=place(network, rounds, config).runtime,
         checkpoints=checkpoints,
         deadline=Deadline(None),
-        progress=told,
+        progress=named(progress, "continued pretraining"),
         part_loss=SiameseLoss(views, settings.seed),
         before_epoch=watch.before_round,
         keeps="last",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.sound_alterations import as_sound
+from pipelines.core.sound_files import read_sound
 from pipelines.sound_relevance import N_STRETCHES, stretch_relevance
 from tests.pipelines.tiny_sounds import as_file
 
@@ -16,7 +16,7 @@ class HearsTheEnd:
     """Answers [quiet, loud] by how loud the last third is."""
 
     def predict(self, sounds: list[bytes]) -> Any:
-        ends = [as_sound(content).samples for content in sounds]
+        ends = [read_sound(content).samples for content in sounds]
         odds = np.array([20 * float(np.abs(samples[len(samples) * 2 // 3 :]).mean()) - 2 for samples in ends])
         loud = 1 / (1 + np.exp(-odds))
         return SimpleNamespace(probabilities=np.stack([1 - loud, loud], axis=1))

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from pipelines.core.modalities.audio import AUDIO_STATISTICS
 from pipelines.core.predict import Predictor
 from pipelines.core.request_log import read_requests
+from pipelines.core.sound_statistics import AUDIO_STATISTICS
 from serving.app import build_app
 from serving.client import EndpointClient
 
