@@ -46,7 +46,8 @@ class ImageCounts:
     def __str__(self) -> str:
         return (
             f"{self.n_files} images: {self.n_of_test} left out because they are in the workspace's test or holdout split, "
-            f"{self.n_copies} copies, {self.n_unreadable} unreadable; {self.n_train} to learn from, {self.n_held_out} held out to measure on"
+            f"{self.n_copies} copies, {self.n_unreadable} unreadable; {self.n_train} to learn from, "
+            f"{self.n_held_out} held out to measure on"
         )
 
     def as_json(self) -> dict[str, int]:

@@ -5,6 +5,7 @@ Letters for shapes: n images, b batch, c channels, h height, w width, o outputs.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from contextlib import closing
@@ -107,6 +108,9 @@ class HeldOutSimilarity:
 def held_out_similarity(network: nn.Sequential, images: SampleInputs, views: Views, seed: int, n_workers: int | None) -> HeldOutSimilarity:
     """Measures on the same views each time; the network is left in evaluation mode.
 
+    The heads' batch norms take the statistics of the held-out images, as they take a batch's while training: running ones of heads that
+    are new lag behind for dozens of steps, and show a collapse where there is none.
+
     Args:
         network: Backbone and `SiameseHeads`.
         images: Held out, at least 2.
@@ -117,17 +121,27 @@ def held_out_similarity(network: nn.Sequential, images: SampleInputs, views: Vie
     import torch
 
     network.eval()
-    device = next(network.parameters()).device
+    heads = cast("SiameseHeads", copy.deepcopy(network[1])).train()
+    with torch.inference_mode():
+        features = _features_of_views(network[0], images, views, seed, n_workers)
+        outputs = [heads.both(part) for part in features]
+        losses = _symmetrised(outputs)
+    return HeldOutSimilarity(float(losses.double().mean()), output_spread(outputs[0][1].double().cpu().numpy()), len(losses))
+
+
+def _features_of_views(backbone: nn.Module, images: SampleInputs, views: Views, seed: int, n_workers: int | None) -> list[torch.Tensor]:
+    """Of two views of each image, [n, d] each."""
+    import torch
+
+    device = next(backbone.parameters()).device
     places = [np.arange(start, min(start + _BATCH_SIZE, len(images))) for start in range(0, len(images), _BATCH_SIZE)]
-    losses, projections = [], []
-    with closing(loaded_batches(images, places, n_workers=n_workers, device=str(device))) as loaded, torch.inference_mode():
+    features: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+    with closing(loaded_batches(images, places, n_workers=n_workers, device=str(device))) as loaded:
         for chosen, batch in zip(places, loaded, strict=True):
-            seeds = [[stateless_seed("held out view", seed, int(place), number) for place in chosen] for number in range(2)]
-            outputs = [_outputs(network, views.of(batch.to(device), drawn)) for drawn in seeds]
-            losses.append(_symmetrised(outputs).double().cpu().numpy())
-            projections.append(outputs[0][1].double().cpu().numpy())
-    every = np.concatenate(losses)
-    return HeldOutSimilarity(float(every.mean()), output_spread(np.concatenate(projections)), len(every))
+            for number, of_view in enumerate(features):
+                seeds = [stateless_seed("held out view", seed, int(index), number) for index in chosen]
+                of_view.append(backbone(views.of(batch.to(device), seeds)).float())
+    return [torch.cat(part) for part in features]
 
 
 def output_spread(projections: NDArray[np.float64]) -> float:

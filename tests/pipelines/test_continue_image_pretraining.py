@@ -110,13 +110,14 @@ def test_a_killed_one_goes_on_to_the_same_bits(run: Any, tmp_path: Path, monkeyp
         return dataclasses.replace(plan, seconds_between_checkpoints=0.0), watch
 
     monkeypatch.setattr(training, "_plan", often)
-    whole = run("a/same")
+    one = SETTINGS.model_copy(update={"epochs": 1})
+    whole = run("a/same", settings=one)
     with pytest.raises(StoppedError):
-        run("b/same", progress=stopping_at(19))  # in the middle of the last round but one
+        run("b/same", settings=one, progress=stopping_at(11))  # in the middle of the last round
     assert list((tmp_path / "checkpoints").rglob("step-*.safetensors"))
     assert not (tmp_path / "b").exists() or not any((tmp_path / "b").iterdir())
     steps: list[int] = []
-    again = run("b/same", progress=lambda name, done, _: steps.append(done) if name == "continued pretraining" else None)
+    again = run("b/same", settings=one, progress=lambda name, done, _: steps.append(done) if name == "continued pretraining" else None)
     assert min(steps) > 1
     assert weights_of(again) == weights_of(whole)
     assert again.outcome == whole.outcome
@@ -158,7 +159,7 @@ def test_a_loss_that_did_not_fall_writes_nothing(run: Any, tmp_path: Path, monke
     )
     monkeypatch.setattr(training, "LEAST_SPREAD", 0.0)
     with pytest.raises(RefusedError, match=r"a loss on held-out images that did not fall: -?0\.\d{4} before, -?0\.\d{4} after"):
-        run()
+        run(settings=SETTINGS.model_copy(update={"epochs": 4, "learning_rate": 3e-3}))
     assert not (tmp_path / "out").exists()
 
 
