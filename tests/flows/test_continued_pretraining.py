@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,10 +122,10 @@ def test_wrong_use(workspace: Path, texts: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.slow
-def test_images_of_the_workspace_itself_but_those_it_is_judged_by(
+def test_images_but_those_that_the_workspace_is_judged_by(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The data folder is given whole: pictures of the test split are left out, and labels are not asked for."""
+    """All pictures of the data are given, and one that is torn: those of the test split are left out."""
     monkeypatch.setenv("COLUMNS", "400")
     with preserved_environment():
         for role in ("AUTHOR", "COMMITTER"):
@@ -137,8 +138,10 @@ def test_images_of_the_workspace_itself_but_those_it_is_judged_by(
         root = init_workspace(tmp_path / "digits", tmp_path / "source", "image").root
         n_test = len(digests_of_test_split(open_session(root), silent))
         assert n_test > 10
-        (root / "data" / "torn.png").write_bytes(b"none")
-        given = ["--images", str(root / "data"), "--epochs", "1", "--batch-size", "32", "--out", str(root / "weights" / "looked-on")]
+        everything = tmp_path / "everything"
+        shutil.copytree(root / "data", everything)
+        (everything / "torn.png").write_bytes(b"none")
+        given = ["--images", str(everything), "--epochs", "1", "--batch-size", "32", "--out", str(root / "weights" / "looked-on")]
         assert command_of(root, *given) == 0
         shown = capsys.readouterr()
         assert (
