@@ -115,7 +115,7 @@ def continue_workspace_backbone(
     checkpoints = session.workspace.checkpoints / _name_of(config, given, settings)
     digests = digests_of_test_split(session, progress) if config.task == kind else frozenset[str]()
     done: Continued | ContinuedImages
-    with alone_on(config.device, config.operation.device_wait_minutes):
+    with alone_on(config.device, config.operation.device_wait_minutes, f"the continued pretraining of {config.project}"):
         if isinstance(settings, PretrainingSettings):
             done = continue_pretraining(config, given, digests, settings, checkpoints, target, progress, tell)
         else:

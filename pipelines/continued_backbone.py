@@ -35,5 +35,6 @@ def backbone_lines(entry: TimmBackbone | TransformersBackbone, workspace: Path) 
     key, place = ("folder", entry.folder) if isinstance(entry, TransformersBackbone) else ("weights", entry.weights)
     place = place or Path()
     named = place.relative_to(workspace) if place.is_relative_to(workspace) else place
-    stated = entry.model_dump(mode="json", exclude_none=True) | {key: named.as_posix()}
+    # The kind first, as people write it.
+    stated = {"kind": entry.kind} | entry.model_dump(mode="json", exclude_none=True) | {key: named.as_posix()}
     return yaml.safe_dump({"backbone": stated}, sort_keys=False)
