@@ -32,7 +32,7 @@ _LOGGER = logging.getLogger(__name__)
 # The heads, which know nothing, learn at as many times the backbone's rate.
 _HEAD_RATE = 10.0
 _LEAST_STEPS_PER_ROUND = 16
-# Of `output_spread`. On digits it stays near 0.8; without the stop-gradient it is below 0.1 after some dozen steps.
+# Of `output_spread`, which stays far above it on digits and photographs; without the stop-gradient it falls below within some dozen steps.
 LEAST_SPREAD = 0.2
 
 
