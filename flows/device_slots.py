@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 _LEASE_SECONDS = 60  # the shortest that Prefect allows
 # Prefect's own wait asks every half a minute and says nothing meanwhile.
-_SECONDS_BETWEEN_TRIES = 5.0
+_SECONDS_BETWEEN_TRIES = 3.0
 _LOCKED_STATUS = 423
 _ACQUIRED = "prefect.concurrency-limit.acquired"
 _SOMEBODY = "another run"
