@@ -25,7 +25,7 @@ def raw(folder: Path, content: bytes, domain: str = "till-2", arrival: str = "20
     folder.mkdir(exist_ok=True)
     file = folder / hashlib.sha256(content).hexdigest()
     file.write_bytes(content)
-    return RawInput(file, domain, arrival)
+    return RawInput(file, domain, arrival, sha256=file.name)
 
 
 def known(data: Path, rows: list[LabelRow] | None = None) -> KnownContent:
@@ -91,7 +91,7 @@ def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
     good, damaged = raw(tmp_path / "raw", picture(0)), raw(tmp_path / "raw", b"no picture")
     renamed = raw(tmp_path / "raw", picture(1))
     renamed.file.write_bytes(picture(2))
-    made = snapshot(tmp_path, [good, damaged, renamed, RawInput(tmp_path / "raw" / ("0" * 64), "", "")])
+    made = snapshot(tmp_path, [good, damaged, renamed, RawInput(tmp_path / "raw" / ("0" * 64), "", "", sha256="0" * 64)])
     assert (len(made.samples), made.n_unusable) == (1, 3)
 
 
