@@ -100,5 +100,5 @@ def as_text(snapshot: Snapshot) -> str:
     return (
         f"snapshot {snapshot.name}: {len(snapshot.samples)} inputs without labels; left out were {snapshot.n_known} that the labelled data"
         f" have already, and {snapshot.n_unusable} that cannot be used\n"
-        f"adapt to it: regraft retrain --adapt --set adaptation.unlabelled={snapshot.name}"
+        f"adapt to it: regraft retrain --adapt --set \"adaptation.unlabelled='{snapshot.name}'\""
     )
