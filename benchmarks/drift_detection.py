@@ -14,52 +14,37 @@ Traffic: `benchmarks.real_digits`. Reference of 1,000. Null windows and referenc
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from benchmarks.drift_delay import HOURLY_LEVEL, delay_rows
+from benchmarks.drift_peers import COSTLY_FRAC, peer_rows
+from benchmarks.drift_traffic import DIGITS, N_REFERENCE, N_WINDOW
 from benchmarks.machine import write_results
 from benchmarks.real_digits import Answers, RealDigits, as_reference, as_window, changes, jittered
-from monitoring.alarm_budget import ERROR_RATE_SHARE, INPUT_SHARE, YEAR, Allowance
+from monitoring.alarm_budget import ERROR_RATE_SHARE, INPUT_SHARE
 from monitoring.bursts import burst_length
-from monitoring.decision import judge_window
 from monitoring.harm import judge_harm
 from monitoring.quality import labelled_since, quality
 from monitoring.reference import Reference
 from monitoring.signals.multiplicity import holm_cutoff
 from monitoring.signals.result import SignalResult
 from monitoring.signals.run import N_FAMILIES, Strictness, run_signals
-from monitoring.window import Window
-from pipelines.config import MonitorSection
 
 COMMAND = "python -m benchmarks.drift_detection"
-N_REFERENCE = 1_000
 N_NULL, NULL_SIZES, LEVELS = 1_000, (50, 200, 1_000), (0.05, 0.01, 0.001)
-N_DRAWS, N_WINDOW = 40, 200
-# At one false alarm a year: the first window, and those of a monitor that looks every hour.
+N_DRAWS = 40
+# At one false alarm a year, of the first window.
 FIRST_LEVEL = INPUT_SHARE * 7 / 365.25 / 2
-HOURLY_LEVEL = INPUT_SHARE * 3_600 / YEAR.total_seconds()
-COSTLY_FRAC = 0.05
-CONFIG = MonitorSection(min_window=20)
+CHANGED_PLACES = np.arange(2_000, 4_000)
 _BURST, _N_BURSTY = 5, 200
-N_PEER_NULL, N_PEER_EACH = 40, 3
-ALIBI_PYTHON = Path(__file__).resolve().parents[1] / ".regraft" / "drift_peers" / "bin" / "python"
 
 Row = dict[str, object]
-
-
-def drawn(pool: Answers, n_window: int, seed: int) -> tuple[Answers, Reference]:
-    order = np.random.default_rng(seed).permutation(len(pool.true))
-    return pool.rows(order[:n_window]), as_reference(pool.rows(order[n_window : n_window + N_REFERENCE]))
 
 
 def drifted_at(signals: Sequence[SignalResult], level: float) -> bool:
@@ -85,7 +70,7 @@ def null_rows(digits: RealDigits) -> list[Row]:
     for n_window in NULL_SIZES:
         started, alarms = time.perf_counter(), Counter[float]()
         for seed in range(N_NULL):
-            answers, reference = drawn(digits.own, n_window, seed)
+            answers, reference = DIGITS.drawn(digits.own, n_window, seed)
             signals = run_signals(as_window(answers), reference, Strictness(min(LEVELS), seed))
             alarms.update(level for level in LEVELS if drifted_at(signals, level))
         seconds = (time.perf_counter() - started) / N_NULL
@@ -154,20 +139,28 @@ def _sticky(own: Answers, seed: int) -> tuple[Answers, Reference]:
 
 
 def changed_pools(digits: RealDigits) -> dict[str, Answers]:
-    places = np.arange(2_000, 4_000)
-    pools = {name: digits.changed(change, places) for name, change in changes().items()}
+    pools = {name: digits.changed(change, CHANGED_PLACES) for name, change in changes().items()}
     return pools | {"usps": digits.other_domain()}
+
+
+def unchanged(digits: RealDigits) -> Answers:
+    """The digits of the own domain that are not among the changed ones."""
+    return digits.own.rows(np.setdiff1d(np.arange(len(digits.own.true)), CHANGED_PLACES))
+
+
+def costly(digits: RealDigits, pools: dict[str, Answers]) -> list[Answers]:
+    return [pool for pool in pools.values() if unchanged(digits).accuracy - pool.accuracy >= COSTLY_FRAC]
 
 
 def power_rows(digits: RealDigits, pools: dict[str, Answers]) -> list[Row]:
     """References are drawn from the digits that are not changed."""
-    own = digits.own.rows(np.setdiff1d(np.arange(len(digits.own.true)), np.arange(2_000, 4_000)))
+    own = unchanged(digits)
     rows = []
     for name, pool in pools.items():
         loss = own.accuracy - pool.accuracy
         found: Counter[str] = Counter()
         for seed in range(N_DRAWS):
-            window, reference = _pair(pool, own, N_WINDOW, seed)
+            window, reference = DIGITS.pair(pool, own, N_WINDOW, seed)
             signals = run_signals(window, reference, Strictness(HOURLY_LEVEL, seed))
             found.update(f"at_{label}" for label, level in _LEVEL_NAMES.items() if drifted_at(signals, level))
             judged = quality(window, reference, ERROR_RATE_SHARE, seed)
@@ -183,39 +176,8 @@ def power_rows(digits: RealDigits, pools: dict[str, Answers]) -> list[Row]:
 _LEVEL_NAMES = {"first_window": FIRST_LEVEL, "hourly": HOURLY_LEVEL}
 
 
-def _pair(pool: Answers, own: Answers, n_window: int, seed: int) -> tuple[Window, Reference]:
-    rng = np.random.default_rng(seed)
-    window = pool.rows(rng.permutation(len(pool.true))[:n_window])
-    return as_window(window), as_reference(own.rows(rng.permutation(len(own.true))[:N_REFERENCE]))
-
-
-def delay_rows(digits: RealDigits, pools: dict[str, Answers], n_streams: int = 5, step: int = 50, longest: int = 1_000) -> list[Row]:
-    """The window of the latest 200 is looked at every 50 requests at the hourly level; requests are the changed ones from the first on."""
-    own = digits.own.rows(np.setdiff1d(np.arange(len(digits.own.true)), np.arange(2_000, 4_000)))
-    rows = []
-    for name, pool in pools.items():
-        delays = []
-        for seed in range(n_streams):
-            rng = np.random.default_rng(seed)
-            calm, reference = drawn(own, N_WINDOW, seed)
-            later = pool.rows(rng.permutation(len(pool.true))[:longest])
-            stream = Answers.joined(calm, later)
-            delays.append(next((n for n in range(step, longest + 1, step) if _found(stream, n, reference)), longest + step))
-        median = float(np.median(delays))
-        rows.append(
-            {"change": name, "n_streams": n_streams, "median_delay": median, "n_not_found": sum(delay > longest for delay in delays)}
-        )
-        print(rows[-1], flush=True)
-    return rows
-
-
-def _found(stream: Answers, n_changed: int, reference: Reference) -> bool:
-    window = as_window(stream.rows(np.arange(n_changed, n_changed + N_WINDOW)))
-    return judge_window(window, reference, CONFIG, Allowance(HOURLY_LEVEL, 0.0)).verdict == "drift"
-
-
 def accuracy_rows(digits: RealDigits, pools: dict[str, Answers]) -> list[Row]:
-    own = digits.own.rows(np.setdiff1d(np.arange(len(digits.own.true)), np.arange(2_000, 4_000)))
+    own = unchanged(digits)
     rows = []
     for name, pool in {"none": own, **pools}.items():
         errors: dict[str, list[float]] = {"expected": [], "thresholded": []}
@@ -238,53 +200,6 @@ def accuracy_rows(digits: RealDigits, pools: dict[str, Answers]) -> list[Row]:
     return rows
 
 
-def peer_rows(digits: RealDigits, pools: dict[str, Answers]) -> list[Row]:
-    """Windows of 200 at 5 %: unchanged ones, and those of each change that costs 5 points or more. Evidently's detectors are slow."""
-    from benchmarks.drift_false_alarms import detectors
-
-    own = digits.own.rows(np.setdiff1d(np.arange(len(digits.own.true)), np.arange(2_000, 4_000)))
-    costly = [pool for pool in pools.values() if own.accuracy - pool.accuracy >= COSTLY_FRAC]
-    null = [_null_pair(digits.own, seed) for seed in range(N_PEER_NULL)]
-    changed = [_pair(pool, own, N_WINDOW, seed) for pool in costly for seed in range(N_PEER_EACH)]
-    alarms = {name: (_alarms(detector, null), _alarms(detector, changed)) for name, (_, detector) in detectors().items()}
-    alarms |= _alibi_alarms(null, changed)
-    rows: list[Row] = [
-        {"detector": name, "n_null": len(false), "false_alarms": sum(false), "n_costly": len(found), "found": sum(found)}
-        for name, (false, found) in alarms.items()
-    ]
-    print(*rows, sep="\n", flush=True)
-    return rows
-
-
-def _alarms(detector: Callable[[Window, Reference], bool], pairs: Sequence[tuple[Window, Reference]]) -> list[bool]:
-    return [detector(*pair) for pair in pairs]
-
-
-def _null_pair(own: Answers, seed: int) -> tuple[Window, Reference]:
-    answers, reference = drawn(own, N_WINDOW, seed)
-    return as_window(answers), reference
-
-
-def _alibi_alarms(
-    null: Sequence[tuple[Window, Reference]], changed: Sequence[tuple[Window, Reference]]
-) -> dict[str, tuple[list[bool], list[bool]]]:
-    """Alibi-detect's, where its environment is installed (benchmarks/drift-peers-requirements.txt)."""
-    if not ALIBI_PYTHON.is_file():
-        print("alibi-detect is not installed: its rows are left out", flush=True)
-        return {}
-    arrays: dict[str, NDArray[np.float64]] = {}
-    for number, (window, reference) in enumerate([*null, *changed]):
-        arrays |= {f"reference_{number}": reference.embeddings, f"window_{number}": window.embeddings}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "windows.npz"
-        np.savez(path, **arrays)  # type: ignore[arg-type]
-        command = [str(ALIBI_PYTHON), str(Path(__file__).with_name("drift_alibi_peer.py")), str(path)]
-        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    found = [json.loads(line) for line in lines if line.startswith("{")]
-    names, n_null = ("alibi_mmd", "alibi_ks"), len(null)
-    return {name: ([item[name] for item in found[:n_null]], [item[name] for item in found[n_null:]]) for name in names}
-
-
 def main(names: Sequence[str]) -> None:
     digits = RealDigits()
     print(f"accuracy on the own domain {digits.own.accuracy:.3f}", flush=True)
@@ -292,10 +207,10 @@ def main(names: Sequence[str]) -> None:
     steps: dict[str, Callable[[], list[Row]]] = {
         "drift_power": lambda: power_rows(digits, pools),
         "drift_accuracy": lambda: accuracy_rows(digits, pools),
-        "drift_delay": lambda: delay_rows(digits, pools),
+        "drift_delay": lambda: delay_rows(DIGITS, unchanged(digits), pools),
         "drift_bursts": lambda: burst_rows(digits),
         "drift_null": lambda: null_rows(digits),
-        "drift_peers": lambda: peer_rows(digits, pools),
+        "drift_peers": lambda: peer_rows(DIGITS, digits.own, unchanged(digits), costly(digits, pools)),
     }
     about = {"n_reference": N_REFERENCE, "own_accuracy": digits.own.accuracy, "first_level": FIRST_LEVEL, "hourly_level": HOURLY_LEVEL}
     for name in names or steps:

@@ -36,6 +36,7 @@ def _null_cells(row: Row) -> list[str]:
 
 
 def text_power_table() -> str:
+    delays = {row["change"]: _delay(row) for row in read("drift_text_delay")}
     rows = [
         [
             row["change"].replace("_", " "),
@@ -44,11 +45,12 @@ def text_power_table() -> str:
             _of(row["found_hourly"], row["n_windows"]),
             row["expected_mean_absolute_error"],
             row["thresholded_mean_absolute_error"],
+            delays.get(row["change"], ""),
         ]
         for row in sorted(read("drift_text_power"), key=lambda row: -float(row["loss_points"]))
     ]
     errors = ["error of the accuracy by mean confidence", "by share of high confidence"]
-    return _table(["change", "costs", "found, first window", "found, hourly", *errors], rows)
+    return _table(["change", "costs", "found, first window", "found, hourly", *errors, "median delay"], rows)
 
 
 def power_table() -> str:
@@ -89,10 +91,10 @@ def bursts_table() -> str:
     return _table(["traffic", "burst length found", "", "false alarms", "95 % interval"], rows)
 
 
-def peers_table() -> str:
+def peers_table(name: str) -> str:
     rows = [
         [row["detector"].replace("_", " "), _of(row["false_alarms"], row["n_null"]), _of(row["found"], row["n_costly"])]
-        for row in read("drift_peers")
+        for row in read(name)
     ]
     return _table(["detector", "false alarms", "found, of changes that cost 5 points or more"], rows)
 
@@ -127,7 +129,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "drift_text_null": text_null_table,
     "drift_text_power": text_power_table,
     "drift_bursts": bursts_table,
-    "drift_peers": peers_table,
+    "drift_peers": lambda: peers_table("drift_peers"),
+    "drift_text_peers": lambda: peers_table("drift_text_peers"),
     "drift_speed": speed_table,
     "trigger_year": lambda: year_table(read("trigger_year")),
     "trigger_year_false": lambda: false_alarms_in_words(read("trigger_year")),

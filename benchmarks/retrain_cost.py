@@ -1,7 +1,7 @@
 """What a retraining costs when 1 % of the samples are new: flowers, MobileNetV2 at 128 and 224 px, `python -m benchmarks.retrain_cost`.
 
-A first training of all but 1 % of the training samples with nothing kept, then a second one of all of them with what the first one kept,
-in one process each. Writes results/retrain_cost.csv; goal: a share of at most 0.10. Needs ../shared.
+The stages `select` and `train`: a first time with all but 1 % of the training samples and nothing kept, then a second time with all of
+them and what the first one kept, in one process each. Writes results/retrain_cost.csv; goal: a share of at most 0.10. Needs ../shared.
 """
 
 from __future__ import annotations

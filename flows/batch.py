@@ -34,7 +34,7 @@ def batch_flow(workspace: str, inputs: str, out: str, conf: str | None = None) -
         conf: Conf file; needed where there are several.
 
     Returns:
-        `out`, `bundle`, `n_predicted`, `n_problems`, `n_by_label`.
+        `out`, `bundle`, `n_predicted`, `n_problems`, `n_truncated`, `n_by_label`.
     """
     session = open_session(Path(workspace), Path(conf) if conf else None)
     operation = session.config.operation
@@ -46,8 +46,7 @@ def batch_flow(workspace: str, inputs: str, out: str, conf: str | None = None) -
 
 
 def _publish(summary: BatchSummary) -> None:
-    unread = f", {summary.n_problems} could not be read (column `problem`)" if summary.n_problems else ""
-    publish_markdown("batch", f"{summary.n_predicted} predicted by bundle `{summary.bundle}`{unread}.")
+    publish_markdown("batch", f"{summary.in_words}.")
     rows: list[dict[str, JsonValue]] = [{"label": label, "n": n} for label, n in summary.n_by_label.items()]
     if rows:
         publish_table("answers", rows, "How often each label was the answer.")

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from flows.audit_report import audit_folder, keep_audit, warn_of_samples
 from pipelines.core.bundle import read_manifest
-from pipelines.data_stages import audit, near_duplicates
+from pipelines.data_stages import audit, near_duplicates, truncation
 from pipelines.stages import Stages
 from pipelines.store import StageOutput
 
@@ -67,6 +67,17 @@ def warn_of_weights(checked: StageOutput) -> None:
         _LOGGER.warning("The backbone's %s: %s Next: %s", finding["check"], finding["got"], finding["next_step"])
 
 
+def warn_of_truncation(measured: StageOutput) -> None:
+    """One line of the log where texts are longer than the backbone reads."""
+    from pipelines.truncation import read_truncation
+
+    found = read_truncation(measured.path)
+    if found.all.n_truncated:
+        _LOGGER.warning(
+            "The data: %s Next: raise backbone.max_tokens where the backbone allows it, or cut the texts yourself.", found.in_words
+        )
+
+
 def make_candidate(stages: Stages, dataset: str, run_step: RunStep) -> Candidate:
     """Runs all stages up to the evaluated bundle.
 
@@ -89,6 +100,9 @@ def make_candidate(stages: Stages, dataset: str, run_step: RunStep) -> Candidate
     raise_for_validation(outputs["validate"].path)
     outputs["split"] = run_step("split", stages.split, outputs["manifest"])
     outputs["select"] = run_step("select", stages.select, outputs["split"])
+    if stages.config.task == "text":
+        outputs["truncation"] = run_step("truncation", truncation, stages, outputs["split"], outputs["select"])
+        warn_of_truncation(outputs["truncation"])
     outputs["near_duplicates"] = run_step("near_duplicates", near_duplicates, stages, outputs["split"])
     outputs["audit"] = run_step("audit", audit, stages, outputs["split"], outputs["select"], outputs["near_duplicates"])
     warn_of_samples(outputs["audit"], keep_audit(outputs["audit"]))

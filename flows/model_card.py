@@ -26,6 +26,7 @@ from pipelines.core.modalities.adapters import Preprocess
 from pipelines.core.modalities.audio import AudioPreprocess
 from pipelines.core.preprocess import ImagePreprocess
 from pipelines.package import what_it_says
+from pipelines.truncation import read_truncation
 
 if TYPE_CHECKING:
     from pipelines.gates.decision import Judgement
@@ -137,6 +138,8 @@ def _data(config: ProjectConfig, candidate: Candidate, lineage: dict[str, Any]) 
     facts = [f"Dataset version `{lineage['dataset']}`", f"Licence of the data: {_licence(config.data.licence, 'data.licence')}"]
     if "label_counts" in training:
         facts.append(f"Training samples by label: {_listed(training['label_counts'])}")
+    if "truncation" in candidate.outputs:
+        facts.append(read_truncation(candidate.outputs["truncation"].path).in_words)
     return f"{_items(facts)}\n\n{_table(('domain', *splits), rows)}"
 
 

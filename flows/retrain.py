@@ -31,7 +31,7 @@ from pipelines.workspace import Workspace
 
 # After a person's answer an ingestion that happens to be under way is waited for: nobody would answer twice.
 _LOCK_SECONDS = 600.0
-_N_STEPS = 25  # of a promotion, with reports; fewer where gates refuse
+_N_STEPS = 26  # of a promotion of a model of texts, with reports; fewer of other models and where gates refuse
 _TIMEOUT_KEY = "operation.retrain_timeout_minutes"
 _KINDS = ("person", "schedule", "drift", "labels", ADAPT)
 _N_SHOWN = 60

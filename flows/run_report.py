@@ -94,6 +94,7 @@ def report_run(
     learnt = read_learning(paths.get("train"), paths.get("select"), paths.get("check_weights"))
     folders = ReportFolders(
         evaluate=paths.get("evaluate"),
+        truncation=paths.get("truncation"),
         champion=champion,
         split=paths.get("split"),
         learning_curve=explained.path("learning_curve"),

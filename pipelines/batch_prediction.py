@@ -1,8 +1,9 @@
 """A folder or a table of inputs through a sealed bundle, to a file of predictions: the same answers as the endpoint's.
 
-One row for each input, in a fixed order. Columns: `path`, `label`, `confidence`, `bundle`, `problem`, and `p(LABEL)` for each label in
-the bundle's order. An input that cannot be read or decoded has a `problem` and nothing else: no input goes missing. The path of a text
-that stands in a table is the one that `pipelines.text_rows` makes, and the text is not repeated. Letters for shapes: b samples, k labels.
+One row for each input, in a fixed order. Columns: `path`, `label`, `confidence`, `bundle`, `problem`, of texts `unread_frac`, the share of
+a text that was longer than the model reads, and `p(LABEL)` for each label in the bundle's order. An input that cannot be read or decoded
+has a `problem` and nothing else: no input goes missing. The path of a text that stands in a table is the one that `pipelines.text_rows`
+makes, and the text is not repeated. Letters for shapes: b samples, k labels.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import ConfigurationError, DataError
+from pipelines.core.predict import TRUNCATED
 from pipelines.input_source import OneInput, find_inputs, read_input
 from pipelines.progress import Progress, silent
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 _BATCH_SIZE = 64
 _OUT_SUFFIXES = (".csv", ".parquet")
 _ACTIVITY = "predict"
+# The column of the share of an input that the model did not see.
+UNREAD = "unread_frac"
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class BatchSummary:
         bundle: That gave them.
         n_predicted: Inputs with an answer.
         n_problems: Inputs without one.
+        n_truncated: Of those with an answer, inputs that are longer than the model reads.
         n_by_label: How often each label was the answer; labels that never were are left out.
     """
 
@@ -44,11 +49,19 @@ class BatchSummary:
     bundle: str
     n_predicted: int
     n_problems: int
+    n_truncated: int
     n_by_label: dict[str, int]
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
         return {**vars(self), "out": str(self.out)}
+
+    @property
+    def in_words(self) -> str:
+        """What became of the inputs, for people."""
+        unread = f"; {self.n_problems} could not be read (column problem)" if self.n_problems else ""
+        cut = f"; {self.n_truncated} were longer than the model reads (column {UNREAD})" if self.n_truncated else ""
+        return f"{self.n_predicted} predicted by bundle {self.bundle}{unread}{cut}"
 
 
 def predict_files(predictor: Predictor, source: Path, out: Path, progress: Progress = silent) -> BatchSummary:
@@ -72,7 +85,7 @@ def predict_files(predictor: Predictor, source: Path, out: Path, progress: Progr
     _check_out(out, source)
     found = find_inputs(source, predictor.manifest.task)
     n_inputs = len(found.inputs)
-    schema, counts = _schema(predictor.manifest.labels), Counter[str]()
+    schema, counts, n_truncated = _schema(predictor), Counter[str](), 0
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
         staging = Path(folder) / out.name
         with _writer(staging, schema) as writer:
@@ -80,10 +93,11 @@ def predict_files(predictor: Predictor, source: Path, out: Path, progress: Progr
                 rows = _rows(predictor, found.root, found.inputs[start : start + _BATCH_SIZE])
                 writer.write_table(pa.Table.from_pylist(rows, schema=schema))
                 counts.update(row["label"] for row in rows if "label" in row)
+                n_truncated += sum(row.get(UNREAD, 0) > 0 for row in rows)
                 progress(_ACTIVITY, start + len(rows), n_inputs)
         staging.replace(out)
     n_predicted = counts.total()
-    return BatchSummary(out, predictor.bundle, n_predicted, n_inputs - n_predicted, dict(sorted(counts.items())))
+    return BatchSummary(out, predictor.bundle, n_predicted, n_inputs - n_predicted, n_truncated, dict(sorted(counts.items())))
 
 
 def _rows(predictor: Predictor, root: Path, inputs: Sequence[OneInput]) -> list[dict[str, Any]]:
@@ -111,9 +125,11 @@ def _answers(predictor: Predictor, samples: list[bytes]) -> list[dict[str, Any] 
         return [answer for sample in samples for answer in _answers(predictor, [sample])]
     probabilities = answered.probabilities.tolist()
     names = [f"p({label})" for label in predictor.manifest.labels]
+    unread = predictor.unread_fracs(answered)
+    cut = [{}] * len(samples) if unread is None else [{UNREAD: float(frac)} for frac in unread]
     return [
-        {"label": label, "confidence": float(sure), **dict(zip(names, row, strict=True))}
-        for label, sure, row in zip(answered.labels, answered.confidences, probabilities, strict=True)
+        {"label": label, "confidence": float(sure), **one, **dict(zip(names, row, strict=True))}
+        for label, sure, one, row in zip(answered.labels, answered.confidences, cut, probabilities, strict=True)
     ]
 
 
@@ -132,10 +148,11 @@ def _check_out(out: Path, source: Path) -> None:
         )
 
 
-def _schema(labels: Sequence[str]) -> pa.Schema:
+def _schema(predictor: Predictor) -> pa.Schema:
     import pyarrow as pa
 
-    numbers = ["confidence", *(f"p({label})" for label in labels)]
+    further = [UNREAD] if TRUNCATED in predictor.modality.statistics else []
+    numbers = ["confidence", *further, *(f"p({label})" for label in predictor.manifest.labels)]
     order = ["path", "label", "confidence", "bundle", "problem", *numbers[1:]]
     return pa.schema([(name, pa.float64() if name in numbers else pa.string()) for name in order])
 

@@ -40,3 +40,23 @@ def audit(stages: Stages, split: StageOutput, selected: StageOutput, found: Stag
     sections = stages.config.model_dump(mode="json", include={"project", "labels", "labels_per_sample", "device", "seed"})
     key = {"split": split.fingerprint, "select": selected.fingerprint, "near_duplicates": found.fingerprint, **sections}
     return StageStore(stages.workspace.store).run("audit", key, "pipelines.audit.stage", make)
+
+
+def truncation(stages: Stages, split: StageOutput, selected: StageOutput) -> StageOutput:
+    """Counts the texts that are longer than the backbone reads.
+
+    Args:
+        stages: Of the workspace, whose task is `text`.
+        split: Of the dataset version.
+        selected: The backbone, with its tokeniser.
+    """
+
+    def make(out: Path) -> None:
+        from pipelines.selected_backbone import read_selected
+        from pipelines.truncation import measure_truncation
+
+        choice = read_selected(selected.path / "backbone.json")
+        measure_truncation(split.path / "samples.csv", stages.workspace.data, choice.text_modality, out, stages.progress)
+
+    key = {"split": split.fingerprint, "select": selected.fingerprint}
+    return StageStore(stages.workspace.store).run("truncation", key, "pipelines.truncation", make)

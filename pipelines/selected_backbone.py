@@ -13,7 +13,7 @@ from pipelines.core.bundle import canonical_json
 from pipelines.core.errors import ConfigurationError
 from pipelines.core.modalities.adapters import Preprocess, modality_of
 from pipelines.core.modalities.modality import Modality
-from pipelines.core.modalities.text import TOKENIZER_FILE, TextPreprocess
+from pipelines.core.modalities.text import TOKENIZER_FILE, TextModality, TextPreprocess
 from pipelines.core.preprocess import ImagePreprocess
 
 
@@ -50,17 +50,31 @@ class SelectedBackbone(BaseModel):
         """
         if isinstance(self.preprocess, ImagePreprocess):
             return self.preprocess
-        raise ConfigurationError(
-            got=f"{self.spec.name}, a backbone whose inputs are of kind {self.preprocess.kind}.",
-            allowed="a backbone of images.",
-            next_step="take another method or backbone in the conf file.",
-        )
+        raise self._of_another_kind("images")
+
+    @property
+    def text_modality(self) -> TextModality:
+        """Texts to inputs of this backbone.
+
+        Raises:
+            ConfigurationError: It reads another kind of input.
+        """
+        if isinstance(modality := self.modality, TextModality):
+            return modality
+        raise self._of_another_kind("texts")
 
     def beside(self, folder: Path) -> SelectedBackbone:
         """The same with its files in `folder`, under their names in a bundle."""
         placed = self.model_copy()
         placed._folder = folder
         return placed
+
+    def _of_another_kind(self, wanted: str) -> ConfigurationError:
+        return ConfigurationError(
+            got=f"{self.spec.name}, a backbone whose inputs are of kind {self.preprocess.kind}.",
+            allowed=f"a backbone of {wanted}.",
+            next_step="take another method or backbone in the conf file.",
+        )
 
 
 def write_selected(selected: SelectedBackbone, path: Path) -> None:

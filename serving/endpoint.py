@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from pipelines.core.predict import Predictions, Predictor
 
 _MAX_NAMED_LABELS = 20
-# The input statistic of modalities that cut long inputs.
-TRUNCATED = "truncated_frac"
 T = TypeVar("T")
 
 
@@ -169,10 +167,8 @@ def _as_predictions(ids: list[str], answers: Predictions, predictor: Predictor) 
 
 def _unread_fracs(answers: Predictions, predictor: Predictor) -> list[float]:
     """Of each input the share that the model did not see; zeros where the modality cuts nothing off."""
-    names = predictor.modality.statistics
-    if TRUNCATED not in names:
-        return [0.0] * len(answers.labels)
-    return [float(frac) for frac in answers.statistics[:, names.index(TRUNCATED)]]
+    found = predictor.unread_fracs(answers)
+    return [0.0] * len(answers.labels) if found is None else [float(frac) for frac in found]
 
 
 def _with_known_labels(items: list[Feedback], predictor: Predictor) -> list[Feedback]:

@@ -1,7 +1,7 @@
 """Regraft, through the stage `train` as a retraining runs it: `python -m benchmarks.transfer.ours METHOD [KEPT]`, jobs on standard input.
 
-What training imports when it first needs it is imported before the clock starts, as the peers do. KEPT is a folder of features that
-earlier jobs left; without it nothing is kept from before.
+What training imports when it first needs it is imported before the clock starts, as the peers do. KEPT is a workspace's folder with what
+earlier jobs left: the backbone that they resolved and its features; without it nothing is kept from before.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ import safetensors.torch
 import torch
 
 from benchmarks.transfer.job import Job, Outcome, run_contender
-from pipelines.backbones import select_backbone
 from pipelines.config import ProjectConfig, ShippedBackbone, SingleBackbone, TimmBackbone
 from pipelines.core.backbones import build_backbone
 from pipelines.core.bundle import file_sha256
 from pipelines.core.heads import build_head
 from pipelines.dataset import Sample, Split, read_samples, write_samples
-from pipelines.selected_backbone import read_selected, write_selected
+from pipelines.selected_backbone import read_selected
+from pipelines.stages import Stages
 from pipelines.training.embedding import embed
 from pipelines.training.inputs import SampleInputs
 from pipelines.training.train import KeptFolders, train
+from pipelines.workspace import Workspace
 
 IMPORTED_WHEN_NEEDED = ("sklearn.model_selection", "timm", "torch._dynamo")
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -40,12 +41,12 @@ def contend(job: Job, folder: Path) -> Outcome:
         importlib.import_module(module)
     config = project(job, sys.argv[1])
     folder = Path(tempfile.mkdtemp(dir=folder))
-    kept = Path(sys.argv[2]) if len(sys.argv) > 2 else folder / "features"
+    stages = Stages(Workspace(Path(sys.argv[2]) if len(sys.argv) > 2 else folder / "kept"), config)
     started = time.perf_counter()
-    learn(job, config, folder, kept)
+    selected = learn(job, stages, folder)
     seconds = time.perf_counter() - started
     record = json.loads((folder / "out" / "training.json").read_text())
-    return Outcome(test_accuracy(config, folder), seconds, note=str(record.get("kept", record["method"])))
+    return Outcome(test_accuracy(config, selected, folder), seconds, note=str(record.get("kept", record["method"])))
 
 
 def project(job: Job, method: str) -> ProjectConfig:
@@ -88,20 +89,21 @@ def augment(job: Job) -> dict[str, str]:
     return {"flips": "horizontal"} if job.flips else {}
 
 
-def learn(job: Job, config: ProjectConfig, folder: Path, features: Path) -> None:
-    """Stages `select` and `train`."""
+def learn(job: Job, stages: Stages, folder: Path) -> Path:
+    """Stages `select` and `train`; gives the `backbone.json` of the first."""
     rows = [(split, path, label) for split in SPLITS for path, label in getattr(job, split)]
     samples = [Sample(file_sha256(Path(path)), path, label, path, "default", "", split) for split, path, label in rows]
     write_samples(samples, folder / "samples.csv")
-    write_selected(select_backbone(backbone(job)), folder / "backbone.json")
+    selected = stages.select().path / "backbone.json"
     (folder / "out").mkdir()
-    kept = KeptFolders(features, folder / "checkpoints")
-    train(folder / "samples.csv", Path("/"), folder / "backbone.json", config, kept, folder / "out")
+    kept = KeptFolders(stages.workspace.features, folder / "checkpoints")
+    train(folder / "samples.csv", Path("/"), selected, stages.config, kept, folder / "out")
+    return selected
 
 
-def test_accuracy(config: ProjectConfig, folder: Path) -> float:
+def test_accuracy(config: ProjectConfig, backbone_json: Path, folder: Path) -> float:
     """From the written weights, as float32: what a bundle would hold."""
-    selected = read_selected(folder / "backbone.json")
+    selected = read_selected(backbone_json)
     tensors = safetensors.torch.load_file(folder / "out" / "weights.safetensors")
     backbone, head = build_backbone(selected.spec), build_head(tensors["head.weight"].shape[1], len(config.labels))
     for prefix, module in (("backbone.", backbone), ("head.", head)):

@@ -35,5 +35,4 @@ def predict(
     if as_json:
         print_json(summary.as_json())
         return
-    unread = f"; {summary.n_problems} could not be read (column problem)" if summary.n_problems else ""
-    typer.echo(f"{summary.out}: {summary.n_predicted} predicted by bundle {summary.bundle}{unread}", err=True)
+    typer.echo(f"{summary.out}: {summary.in_words}", err=True)

@@ -19,6 +19,7 @@ from flows.report.reliability import ConfidenceBin, confidence_bins, reliability
 from pipelines.answers import TestAnswers, read_answers
 from pipelines.core.label_sets import LabelsPerSample
 from pipelines.dataset import read_samples
+from pipelines.truncation import read_truncation
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class ReportFolders:
     learning_curve: Path | None = None
     mistakes: Path | None = None
     zero_shot: Path | None = None
+    truncation: Path | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -56,6 +58,7 @@ class Evaluated:
         accuracy: Of all test samples.
         baselines: What needs no training, on the same samples.
         counts: Samples by split and domain.
+        truncation: Of texts, a sentence on those that the backbone does not see whole; empty of other inputs.
     """
 
     evaluation: dict[str, Any]
@@ -73,6 +76,7 @@ class Evaluated:
     shown_mistakes: list[Mistake]
     learning_curve: dict[str, Any]
     learning_chart: Chart | None
+    truncation: str
     missing: Mapping[str, str]
 
 
@@ -110,6 +114,7 @@ def read_evaluated(folders: ReportFolders, labels_per_sample: LabelsPerSample = 
         shown_mistakes=[_mistake(folders.mistakes, place, row) for place, row in enumerate(mistakes.get("shown", []))],
         learning_curve=curve,
         learning_chart=learning_chart(curve) if curve else None,
+        truncation=read_truncation(folders.truncation).in_words if folders.truncation else "",
         missing=folders.missing,
     )
 

@@ -53,6 +53,15 @@ def explain(stages: Stages, candidate: Candidate, run_step: RunStep) -> Explaine
             outputs[name] = run_step(name.replace("_", " "), stage, *arguments)
         # Whatever it is that a stage or a library of it raises: the model was judged, and may be in production already.
         except Exception as error:  # noqa: BLE001
-            _LOGGER.warning("The report lacks its %s: %s", name.replace("_", " "), error)
-            missing[name] = error.got if isinstance(error, RegraftError) else str(error)
+            _LOGGER.warning("The report lacks its %s: %s", name.replace("_", " "), _in_the_log(error))
+            missing[name] = _in_the_report(error)
     return Explained(outputs, missing)
+
+
+def _in_the_log(error: Exception) -> str:
+    # A library's own words may quote what it was given.
+    return str(error) if isinstance(error, RegraftError) else f"a {type(error).__name__}; the report has its words."
+
+
+def _in_the_report(error: Exception) -> str:
+    return error.got if isinstance(error, RegraftError) else f"{type(error).__name__}: {error}"

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 _BATCH_SIZE = 64
+# The input statistic of modalities that cut long inputs.
+TRUNCATED = "truncated_frac"
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,11 @@ class Predictor:
             statistics=np.concatenate([statistics for _, _, statistics in parts]),
             thresholds=self.manifest.thresholds,
         )
+
+    def unread_fracs(self, answers: Predictions) -> NDArray[np.float32] | None:
+        """float32 [b], of each input the share that was longer than the backbone reads; nothing where its kind is never cut off."""
+        names = self.modality.statistics
+        return answers.statistics[:, names.index(TRUNCATED)] if TRUNCATED in names else None
 
     def _predict_batch(self, samples: Sequence[bytes]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         # One decoded input at a time in memory: 64 small files may hold 50 million pixels each.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -155,30 +155,18 @@ def _refuse_no_gain(fitted: Fit, rounds_of_head: int, after: HeldOutLoss) -> Non
 def _plan(
     model: LoadedModel, reading: Reading, settings: PretrainingSettings, config: ProjectConfig, checkpoints: Path, progress: Progress
 ) -> TrainingPlan:
-    from torch import nn
-
-    from pipelines.masked_language.network import HeadParameters
-
     config = config.model_copy(update={"seed": settings.seed, "compute": config.compute.model_copy(update={"processes": 1})})
     runtime = Runtime.start(config)
-    network = nn.Sequential(model.network, HeadParameters(model.head)).to(runtime.device)
-    n_rounds, rounds_of_head = _rounds(reading), int(model.has_new_head)
-    rounds = Rounds(reading.train, n_rounds, settings.seed)
-
-    def judge() -> tuple[float, float]:
-        result = _measured(network, reading, settings.seed)
-        return result.loss, result.accuracy
-
-    def told(activity: str, done: int, total: int) -> None:  # the loop's word for it is fine-tuning
-        progress("continued pretraining", done, total)
-
+    network = _with_head(model).to(runtime.device)
+    rounds_of_head = int(model.has_new_head)
+    rounds = Rounds(reading.train, _rounds(reading), settings.seed)
     return TrainingPlan(
         name="continued-pretraining",
         network=network,
         upper=network,
         groups=[list(model.network.base.parameters())],
         n_open=lambda number: int(number > rounds_of_head),
-        recipe=_recipe(settings, settings.epochs * n_rounds + rounds_of_head, _NEW_HEAD_RATE if model.has_new_head else 1.0),
+        recipe=_recipe(settings, settings.epochs * rounds.n_rounds + rounds_of_head, _NEW_HEAD_RATE if model.has_new_head else 1.0),
         train=rounds,
         validation=Rounds(reading.held_out, 1, settings.seed),
         flips=(),
@@ -187,12 +175,35 @@ def _plan(
         runtime=runtime,
         checkpoints=checkpoints,
         deadline=Deadline(None),
-        progress=told,
+        progress=_named(progress),
         part_loss=MaskedLoss(reading.masking, settings.seed),
         before_epoch=rounds.renew,
-        judge=judge,
+        judge=_judge(network, reading, settings.seed),
         further_inputs={"pieces": _digest((*reading.train, *reading.held_out)), "new_head": model.has_new_head},
     )
+
+
+def _with_head(model: LoadedModel) -> nn.Sequential:
+    from torch import nn
+
+    from pipelines.masked_language.network import HeadParameters
+
+    return nn.Sequential(model.network, HeadParameters(model.head))
+
+
+def _judge(network: nn.Module, reading: Reading, seed: int) -> Callable[[], tuple[float, float]]:
+    def judge() -> tuple[float, float]:
+        result = _measured(network, reading, seed)
+        return result.loss, result.accuracy
+
+    return judge
+
+
+def _named(progress: Progress) -> Progress:
+    def told(activity: str, done: int, total: int) -> None:  # the loop's word for it is fine-tuning
+        progress("continued pretraining", done, total)
+
+    return told
 
 
 def _digest(pieces: Sequence[Piece]) -> str:

@@ -20,9 +20,8 @@ from pipelines.training.label_counts import refuse_rare_labels
 from pipelines.training.loop import fit
 from pipelines.training.material import Deadline, Material, Trained
 from pipelines.training.optimization import trainable_groups
-from pipelines.training.precision import choose_precision
+from pipelines.training.placing import place
 from pipelines.training.regularisation import seeded_layers
-from pipelines.training.runtime import Runtime
 from pipelines.training.sources import sources_for
 from pipelines.training.training_plan import Fit, TrainingPlan
 
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 _LOGGER = logging.getLogger(__name__)
-# Samples that precisions are compared on.
-_N_COMPARED = 32
 
 GradientMethod = FineTuneMethod | LpFtMethod | GradualMethod | ScratchMethod | LoraMethod
 Flips = tuple[Literal["horizontal", "vertical"], ...]
@@ -105,16 +102,11 @@ def _plan(
     n_open: Callable[[int], int] | None,
     chosen: Sequence[Sequence[nn.Parameter]] | None,
 ) -> TrainingPlan:
-    import torch
-
     config = material.config
     refuse_rare_labels(material.train.targets, config.labels)
-    runtime = Runtime.start(config)
-    example = torch.from_numpy(material.train.batch(np.arange(min(_N_COMPARED, len(material.train)))))
-    network.to(runtime.device)
-    runtime = runtime.at(choose_precision(config.compute.precision, network[0], example, runtime.device))
+    placed = place(network, material.train, config)
     groups = trainable_groups(network[0], method.n_upper_blocks) if chosen is None else chosen
-    sources = sources_for(material, method, network, flips, example, runtime)
+    sources = sources_for(material, method, network, flips, placed.example, placed.runtime)
     return TrainingPlan(
         name=method.kind,
         network=network,
@@ -127,7 +119,7 @@ def _plan(
         flips=flips,
         preprocess=sources.preprocess,
         config=config,
-        runtime=runtime,
+        runtime=placed.runtime,
         checkpoints=material.checkpoints,
         deadline=deadline,
         progress=material.progress,

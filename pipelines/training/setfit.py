@@ -24,9 +24,8 @@ from pipelines.training.loop import fit
 from pipelines.training.material import Deadline, Material, Trained
 from pipelines.training.optimization import trainable_groups
 from pipelines.training.pairs import PairSource
-from pipelines.training.precision import choose_precision
+from pipelines.training.placing import place
 from pipelines.training.probe import Probe, fit_probe
-from pipelines.training.runtime import Runtime
 from pipelines.training.step import StepPart
 from pipelines.training.training_plan import Fit, TrainingPlan
 from pipelines.training.validation import ValidationResult, measure
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-# Samples that precisions are compared on.
-_N_COMPARED = 32
 _SEE_PAIRS = "label more of them: a pair of texts with the same label takes two."
 
 
@@ -140,17 +137,13 @@ def _measured(material: Material, logits: NDArray[np.float32]) -> ValidationResu
 
 
 def _plan(material: Material, method: SetFitMethod, deadline: Deadline) -> TrainingPlan:
-    import torch
     from torch import nn
 
     config, backbone, recipe = material.config, material.fresh_backbone(0.0), _recipe(method)
-    runtime = Runtime.start(config)
-    example = torch.from_numpy(material.train.batch(np.arange(min(_N_COMPARED, len(material.train)))))
-    backbone.to(runtime.device)
-    runtime = runtime.at(choose_precision(config.compute.precision, backbone, example, runtime.device))
+    network = nn.Sequential(backbone, nn.Identity())  # features are what is tuned: there is no head meanwhile
+    runtime = place(network, material.train, config).runtime
     groups = trainable_groups(backbone, recipe.n_upper_blocks)
     pairs = PairSource(material.train, method.pairs_per_sample, config.seed)
-    network = nn.Sequential(backbone, nn.Identity())  # features are what is tuned: there is no head meanwhile
 
     def judge() -> tuple[float, float]:
         result = _measured(material, probed(material, method, backbone)[1])

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from pipelines.config import ProjectConfig
 from pipelines.core.bundle import read_manifest
 from pipelines.core.predict import Predictor
 from pipelines.corruptions import corrupting
@@ -22,27 +21,10 @@ from pipelines.import_data import import_samples
 from pipelines.ingest import add_samples, ingest_folder
 from pipelines.labels_table import read_labels_table
 from pipelines.mistakes import find_mistakes
-from pipelines.selected_backbone import read_selected
 from pipelines.stages import Stages
-from pipelines.training.embedding import embed
-from pipelines.training.gathering import material_for
-from pipelines.training.inputs import SampleInputs
 from pipelines.workspace import Workspace
+from tests.pipelines.packaged_run import check_the_same_bundle, check_the_same_features, packaged
 from tests.pipelines.tiny_sounds import as_file, audio_config, sound, write_sounds, write_weights
-
-
-def packaged(root: Path, source: Path, config: ProjectConfig) -> tuple[Stages, Path, Path, dict[str, Any]]:
-    """Imports, trains and packages; the stages, the split, the bundle and the evaluation."""
-    import_samples(source, root / "data", task="audio")
-    stages = Stages(Workspace(root), config)
-    dataset = hashlib.sha256((root / "data" / "labels.csv").read_bytes()).hexdigest()
-    split = stages.split(stages.manifest(dataset))
-    selected = stages.select(split)
-    trained = stages.train(split, selected)
-    bundle = stages.package(dataset, split, selected, trained, stages.calibrate(trained)).path / "bundle"
-    evaluated = stages.evaluate(bundle, split).path
-    find_mistakes(bundle, evaluated, split.path / "samples.csv", root / "data", _made(root / "mistakes"))
-    return stages, split.path / "samples.csv", bundle, json.loads((evaluated / "evaluation.json").read_bytes())
 
 
 def _made(folder: Path) -> Path:
@@ -62,23 +44,21 @@ def _made(folder: Path) -> Path:
 def test_sounds_become_a_bundle(tmp_path: Path, method: dict[str, Any]) -> None:
     config = audio_config(write_weights(tmp_path / "w.safetensors"), method=method)
     source = write_sounds(tmp_path / "source", 80)
-    _, _, bundle, evaluation = packaged(tmp_path / "w", source, config)
-    manifest, identity = read_manifest(bundle)
+    run = packaged(tmp_path / "w", source, config)
+    manifest, _ = read_manifest(run.bundle)
     assert (manifest.task, manifest.preprocess.kind) == ("audio", "audio")
     if method["kind"] == "probe":
         # Even untrained features of these sounds can be told apart: their tones are others.
-        assert evaluation["accuracy"]["value"] >= 0.9
-    answers = Predictor.load(bundle).predict([as_file(sound("high", 900)), as_file(sound("low", 901, 44_100), 44_100)])
+        assert run.evaluation["accuracy"]["value"] >= 0.9
+    answers = Predictor.load(run.bundle).predict([as_file(sound("high", 900)), as_file(sound("low", 901, 44_100), 44_100)])
     assert np.isfinite(answers.statistics).all()
     assert answers.statistics.shape == (2, 8)
-    again = packaged(tmp_path / "other", source, config)[2]
-    assert read_manifest(again)[1] == identity
+    check_the_same_bundle(run, source, tmp_path / "other")
 
 
 def test_answers_do_not_depend_on_what_else_is_asked(tmp_path: Path) -> None:
     config = audio_config(write_weights(tmp_path / "w.safetensors"))
-    _, _, bundle, _ = packaged(tmp_path / "w", write_sounds(tmp_path / "source", 60), config)
-    predictor = Predictor.load(bundle)
+    predictor = Predictor.load(packaged(tmp_path / "w", write_sounds(tmp_path / "source", 60), config).bundle)
     sounds = [as_file(sound(("high", "low")[seed % 2], 500 + seed)) for seed in range(40)]
     together = predictor.predict(sounds).probabilities
     alone = np.concatenate([predictor.predict([one]).probabilities for one in sounds])
@@ -87,16 +67,8 @@ def test_answers_do_not_depend_on_what_else_is_asked(tmp_path: Path) -> None:
 
 def test_features_are_the_same_bits_whoever_shares_the_batch(tmp_path: Path) -> None:
     config = audio_config(write_weights(tmp_path / "w.safetensors"))
-    stages, samples, _, _ = packaged(tmp_path / "w", write_sounds(tmp_path / "source", 60), config)
-    choice = read_selected(stages.select(None).path / "backbone.json")
-    material = material_for(choice, samples, tmp_path / "w" / "data", config, tmp_path / "f", tmp_path / "c", lambda *_: None)
-    network, inputs = material.fresh_backbone(0.0), material.train
-    assert isinstance(inputs, SampleInputs)
+    inputs = check_the_same_features(packaged(tmp_path / "w", write_sounds(tmp_path / "source", 60), config), tmp_path)
     assert len({len(inputs.batch([place])[0]) for place in range(len(inputs))}) > 1  # of several numbers of patches
-    whole = embed(network, inputs, n_workers=2)
-    order = np.random.default_rng(0).permutation(len(inputs))[:11]
-    some = SampleInputs([inputs.samples[place] for place in order], inputs.data, inputs.preprocess, inputs.labels)
-    assert np.array_equal(embed(network, some, n_workers=1), whole[order])
 
 
 def test_mistakes_are_shown_as_spectrograms(tmp_path: Path) -> None:
@@ -105,13 +77,14 @@ def test_mistakes_are_shown_as_spectrograms(tmp_path: Path) -> None:
     for place, file in enumerate(sorted(source.rglob("*.wav"))):
         if place % 3 == 0:
             file.rename(source / ("low" if file.parent.name == "high" else "high") / f"turned-{file.name}")
-    packaged(tmp_path / "w", source, audio_config(write_weights(tmp_path / "w.safetensors")))
-    found = json.loads((tmp_path / "w" / "mistakes" / "mistakes.json").read_bytes())
+    run, folder = packaged(tmp_path / "w", source, audio_config(write_weights(tmp_path / "w.safetensors"))), _made(tmp_path / "mistakes")
+    find_mistakes(run.bundle, run.evaluated, run.samples, run.stages.workspace.data, folder)
+    found = json.loads((folder / "mistakes.json").read_bytes())
     assert found["n_wrong"] > 0
     assert found["saliency"] == "silence"
     with (
-        Image.open(tmp_path / "w" / "mistakes" / "00-image.png") as heard,
-        Image.open(tmp_path / "w" / "mistakes" / "00-map.png") as marked,
+        Image.open(folder / "00-image.png") as heard,
+        Image.open(folder / "00-map.png") as marked,
     ):
         assert heard.size == marked.size
 
@@ -199,16 +172,14 @@ def test_a_table_may_group_sounds_by_speaker(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["noise", "gain", "low_pass"])
 def test_corruptions_change_a_sound_more_and_more_and_the_same_way_each_time(tmp_path: Path, name: str) -> None:
-    stages, samples, bundle, _ = packaged(
-        tmp_path / "w", write_sounds(tmp_path / "source", 40), audio_config(write_weights(tmp_path / "w.safetensors"))
-    )
-    sample = read_samples(samples, "test")[0]
-    content = read_sample(stages.workspace.data, sample)
-    modality = Predictor.load(bundle, verify=False).modality
+    run = packaged(tmp_path / "w", write_sounds(tmp_path / "source", 40), audio_config(write_weights(tmp_path / "w.safetensors")))
+    sample = read_samples(run.samples, "test")[0]
+    content = read_sample(run.stages.workspace.data, sample)
+    modality = Predictor.load(run.bundle, verify=False).modality
     plain = modality.to_array(modality.decode(content))
     changes = []
     for severity in (1, 3, 5):
-        alter = corrupting("audio", name, severity, read_manifest(bundle)[0].preprocess)
+        alter = corrupting("audio", name, severity, read_manifest(run.bundle)[0].preprocess)
         altered = alter(sample, content)
         assert altered == alter(sample, content)
         changes.append(float(np.abs(modality.to_array(modality.decode(altered)) - plain).mean()))

@@ -161,6 +161,16 @@ def test_each_text_of_a_table_without_labels_has_a_row_that_does_not_repeat_it(r
     assert "story" not in table.to_csv()
 
 
+def test_texts_that_are_longer_than_the_model_reads_are_said(reader: Predictor, tmp_path: Path) -> None:
+    texts = ["great " * 60, "great " * 30, "great " * 31, "   "]  # of 32 tokens two are special ones
+    pd.DataFrame({"text": texts}).to_csv(tmp_path / "new.csv", index=False)
+    summary = predict_files(reader, tmp_path / "new.csv", tmp_path / "out.parquet")
+    unread = pd.read_parquet(summary.out)["unread_frac"]
+    np.testing.assert_allclose(unread, [30 / 60, 0, 1 / 31, np.nan], atol=1e-6)
+    assert summary.n_truncated == summary.as_json()["n_truncated"] == 2
+    assert summary.in_words.endswith("; 1 could not be read (column problem); 2 were longer than the model reads (column unread_frac)")
+
+
 def test_a_tsv_of_texts_and_lines_that_are_none(reader: Predictor, tmp_path: Path) -> None:
     (tmp_path / "new.tsv").write_text('label\ttext\n?\ta "great" story\nonly one cell\n')
     summary = predict_files(reader, tmp_path / "new.tsv", tmp_path / "out.parquet")

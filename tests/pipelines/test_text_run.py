@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from pipelines import data_stages
-from pipelines.config import ProjectConfig
 from pipelines.core.bundle import read_manifest
 from pipelines.core.errors import DataError, IntegrityError
 from pipelines.core.predict import Predictor
@@ -21,24 +20,9 @@ from pipelines.import_data import import_samples
 from pipelines.ingest import add_samples, ingest_folder
 from pipelines.labels_table import read_labels_table
 from pipelines.stages import Stages
-from pipelines.training.embedding import embed
-from pipelines.training.gathering import material_for
-from pipelines.training.inputs import SampleInputs
 from pipelines.workspace import Workspace
+from tests.pipelines.packaged_run import check_the_same_bundle, check_the_same_features, packaged
 from tests.pipelines.tiny_texts import sentences, text_config, write_model, write_table
-
-
-def packaged(root: Path, source: Path, config: ProjectConfig) -> tuple[Stages, Path, dict[str, Any]]:
-    """Imports, trains and packages; the stages, the bundle and the evaluation."""
-    import_samples(source, root / "data", task="text")
-    stages = Stages(Workspace(root), config)
-    dataset = hashlib.sha256((root / "data" / "labels.csv").read_bytes()).hexdigest()
-    split = stages.split(stages.manifest(dataset))
-    selected = stages.select(split)
-    trained = stages.train(split, selected)
-    bundle = stages.package(dataset, split, selected, trained, stages.calibrate(trained)).path / "bundle"
-    evaluated = stages.evaluate(bundle, split).path / "evaluation.json"
-    return stages, bundle, json.loads(evaluated.read_bytes())
 
 
 @pytest.mark.parametrize(
@@ -56,23 +40,22 @@ def test_texts_become_a_bundle(tmp_path: Path, kind: str, method: dict[str, Any]
     folder = write_model(tmp_path / "model", kind)
     config = text_config(folder, method=method)
     source = write_table(tmp_path / "source.csv", sentences(120))
-    _, bundle, evaluation = packaged(tmp_path / "w", source, config)
-    manifest, identity = read_manifest(bundle)
+    run = packaged(tmp_path / "w", source, config)
+    manifest, _ = read_manifest(run.bundle)
     assert manifest.task == "text"
     assert "tokenizer.json" in manifest.files
     if method["kind"] in ("probe", "prototype"):
         # Even untrained features of these texts can be told apart: their words are others.
-        assert evaluation["accuracy"]["value"] >= 0.8
-    answers = Predictor.load(bundle).predict(["soup with salt 🎉".encode(), b"the anchor " * 200])
+        assert run.evaluation["accuracy"]["value"] >= 0.8
+    answers = Predictor.load(run.bundle).predict(["soup with salt 🎉".encode(), b"the anchor " * 200])
     assert np.isfinite(answers.statistics).all()
     assert answers.statistics.shape == (2, 9)
-    again = packaged(tmp_path / "other", source, config)[1]
-    assert read_manifest(again)[1] == identity
+    check_the_same_bundle(run, source, tmp_path / "other")
 
 
 def test_answers_do_not_depend_on_what_else_is_asked(tmp_path: Path) -> None:
     config = text_config(write_model(tmp_path / "model"))
-    _, bundle, _ = packaged(tmp_path / "w", write_table(tmp_path / "source.csv", sentences(120)), config)
+    bundle = packaged(tmp_path / "w", write_table(tmp_path / "source.csv", sentences(120)), config).bundle
     predictor = Predictor.load(bundle)
     texts = [text.encode() for text, _ in sentences(70, seed=5)]
     together = predictor.predict(texts).probabilities
@@ -86,18 +69,7 @@ def test_answers_do_not_depend_on_what_else_is_asked(tmp_path: Path) -> None:
 
 def test_features_are_the_same_bits_whoever_shares_the_batch(tmp_path: Path) -> None:
     config = text_config(write_model(tmp_path / "model"))
-    stages, _, _ = packaged(tmp_path / "w", write_table(tmp_path / "source.csv", sentences(120)), config)
-    from pipelines.selected_backbone import read_selected
-
-    dataset = hashlib.sha256((tmp_path / "w" / "data" / "labels.csv").read_bytes()).hexdigest()
-    split = stages.split(stages.manifest(dataset)).path / "samples.csv"
-    choice = read_selected(stages.select(None).path / "backbone.json")
-    material = material_for(choice, split, tmp_path / "w" / "data", config, tmp_path / "f", tmp_path / "c", lambda *_: None)
-    network, inputs = material.fresh_backbone(0.0), material.train
-    whole = embed(network, inputs, n_workers=2)
-    order = np.random.default_rng(0).permutation(len(inputs))[:11]
-    some = SampleInputs([inputs.samples[place] for place in order], inputs.data, inputs.preprocess, inputs.labels, folder=choice.folder)
-    assert np.array_equal(embed(network, some, n_workers=1), whole[order])
+    check_the_same_features(packaged(tmp_path / "w", write_table(tmp_path / "source.csv", sentences(120)), config), tmp_path)
 
 
 def test_bad_texts_are_named_and_never_shown(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
 from pydantic import JsonValue
 
 from pipelines.config import AdaptMethod, AdaptRecipe
@@ -23,15 +22,11 @@ from pipelines.training.loop import fit
 from pipelines.training.material import Deadline, Material, Trained
 from pipelines.training.objective import make_objective
 from pipelines.training.optimization import trainable_groups
-from pipelines.training.precision import choose_precision
-from pipelines.training.runtime import Runtime
+from pipelines.training.placing import place
 from pipelines.training.training_plan import Fit, TrainingPlan
 
 if TYPE_CHECKING:
     from torch import nn
-
-# Samples that precisions are compared on.
-_N_COMPARED = 32
 
 
 def adapt_by_dann(material: Material, method: AdaptMethod, source: nn.Sequential, target: SampleInputs) -> Trained:
@@ -95,14 +90,9 @@ def adapt_by_shot(material: Material, method: AdaptMethod, source: nn.Sequential
 def _plan(
     material: Material, method: AdaptMethod, recipe: AdaptRecipe, network: nn.Sequential, train: SampleInputs, target: SampleInputs
 ) -> TrainingPlan:
-    import torch
-
     config = material.config
     _refuse_processes(method, config.compute.processes)
-    runtime = Runtime.start(config)
-    example = torch.from_numpy(train.batch(np.arange(min(_N_COMPARED, len(train)))))
-    network.to(runtime.device)
-    runtime = runtime.at(choose_precision(config.compute.precision, network[0], example, runtime.device))
+    runtime = place(network, train, config).runtime
     groups = trainable_groups(network[0], recipe.n_upper_blocks)
     settings: JsonValue = getattr(method, method.by).model_dump(mode="json", exclude={"recipe"})
     return TrainingPlan(

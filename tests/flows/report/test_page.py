@@ -185,15 +185,30 @@ def test_with_many_labels_a_sample_labels_stand_in_place_of_the_matrix(tiny_weig
     check_self_contained(page)
 
 
-def test_a_stage_that_fails_is_a_sentence_and_no_loss(run: SmallRun, monkeypatch: pytest.MonkeyPatch) -> None:
+NOT_FINITE = DataError(got="a <feature> that is not finite.", allowed="finite ones.", next_step="look.")
+
+
+@pytest.mark.parametrize(
+    ("error", "shown", "logged"),
+    [
+        (NOT_FINITE, "a &lt;feature&gt; that is not finite.", str(NOT_FINITE)),
+        (ValueError("of <a text>\nand more"), "ValueError: of &lt;a text&gt;\nand more", "a ValueError; the report has its words."),
+    ],
+    ids=["ours", "of a library"],
+)
+def test_a_stage_that_fails_is_a_sentence_and_no_loss(
+    run: SmallRun, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception, shown: str, logged: str
+) -> None:
     def fail(*_: object) -> None:
-        raise DataError(got="a <feature> that is not finite.", allowed="finite ones.", next_step="look.")
+        raise error
 
     monkeypatch.setattr(Stages, "learning_curve", fail)
     published, _, text = reported(run, record_of(run, run="fails"))
-    assert "Not measured: a &lt;feature&gt; that is not finite." in text
+    assert f"Not measured: {shown}" in text
     assert "learning_curve" not in published.stages_seconds
     assert "The most confident mistakes" in text
+    said = [row.getMessage() for row in caplog.records if row.name == "flows.report.explain"]
+    assert said == [f"The report lacks its learning curve: {logged}"]
 
 
 def test_a_champion_that_was_judged_on_other_samples_is_not_set_beside(run: SmallRun, tmp_path: Path) -> None:
