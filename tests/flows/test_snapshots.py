@@ -110,7 +110,6 @@ def test_a_run_adapts_to_the_snapshot_that_is_named_and_labels_of_its_domain_dec
     session = open_session(workspace, None, [f"adaptation={{by: coral, unlabelled: '{name}'}}"])
     result = Retraining(session, "a1", {"kind": "adapt"}, datetime.now(UTC), None, plainly).carry_out()
     gate = {decision["gate"]: decision for decision in result.record.decisions}["adaptation"]
-    assert gate["outcome"] in ("pass", "refuse")
     assert (gate["n"], gate["detail"]["test"], gate["detail"]["domains"]) == (N_TEST, "mcnemar", [FIELD])
     assert result.candidate is not None
     method = json.loads((result.candidate.bundle / "lineage.json").read_bytes())["config"]["method"]
