@@ -44,7 +44,8 @@ def main() -> None:
         for row in measured(setting, pair, seed):
             drawn.append(row)
             print(asdict(row), flush=True)
-        rows = _in_order([*rows, *drawn])
+        # Read anew: another process may have measured another part meanwhile.
+        rows = _in_order([*(_kept() if options.add else rows), *drawn])
         # After each draw: a run that is cut short leaves what it measured.
         about = {"settings": {setting.name: setting.described() for setting in SETTINGS}, "papers": PAPERS, "threads": 1}
         write_results(NAME, COMMAND, [asdict(item) for item in rows], about)
@@ -61,8 +62,10 @@ def _options() -> argparse.Namespace:
 
 def _asked(options: argparse.Namespace) -> Iterator[tuple[Setting, tuple[str, str], int]]:
     chosen = [setting for setting in SETTINGS if not options.only or setting.name in options.only]
+    places = range(max(len(setting.pairs) for setting in chosen))
     for seed in SEEDS[: options.seeds]:
-        yield from ((setting, pair, seed) for setting in chosen for pair in setting.pairs)
+        # The first pair of each part before the second of any: what a short run leaves is of all parts.
+        yield from ((setting, setting.pairs[place], seed) for place in places for setting in chosen if place < len(setting.pairs))
 
 
 def _kept() -> list[Row]:

@@ -16,7 +16,7 @@ BACKBONE = {
     "sha256": "dbe93dbc29b68746f2596ba922c419ec4aeef464db1671aa10423dc009924caf",
     "model_args": {"pad_type": "same"},
 }
-PLAIN = {"kind": "lp_ft", "n_upper_blocks": None, "freeze_batch_norm": False, "epochs": 5, "batch_size": 16, "early_stopping_epochs": None}
+PLAIN = {"kind": "lp_ft", "n_upper_blocks": None, "freeze_batch_norm": False, "epochs": 4, "batch_size": 16, "early_stopping_epochs": None}
 _NOT = "not "
 
 
