@@ -44,6 +44,7 @@ HOURS_A_YEAR = 8_760
 N_WINDOW, N_REFERENCE, N_OLD_DATA = 200, 500, 1_500
 LABELS_AN_HOUR = 3
 LABELS_TO_LEARN = 50
+TRAINING_MINUTES = 10  # until a broken one fails
 N_QUIET_YEARS, N_YEARS = 20, 5
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HARM_EVERY_HOURS = 6
@@ -54,7 +55,7 @@ HARMFUL = MONITOR.harmful_loss_frac
 
 @dataclass(frozen=True)
 class Scenario:
-    """A year's traffic: the share of the new domain in an hour, whether the camera is broken, and when labels come.
+    """A year's traffic: the share of the new domain in an hour, whether the camera or the training is broken, and when labels come.
 
     Attributes:
         trigger: The policy's settings.
@@ -64,6 +65,7 @@ class Scenario:
     name: str
     new_share: Callable[[int], float]
     is_broken: Callable[[int], bool] = lambda hour: False
+    is_training_broken: Callable[[int], bool] = lambda hour: False
     label_delay_hours: int = 24
     trigger: TriggerSection = TRIGGER
     ends: tuple[int, ...] = ()
@@ -243,6 +245,7 @@ class Year:
     started_while_broken: int = 0
     hours_asking_for_labels: int = 0
     retrainings: int = 0
+    failed: int = 0
     useful: int = 0
     too_early: int = 0
     unneeded: int = 0
@@ -252,7 +255,8 @@ class Year:
 
     def as_row(self) -> dict[str, object]:
         """One line of the results."""
-        return asdict(self) | {
+        # No training fails in the years that are written down.
+        return {name: value for name, value in asdict(self).items() if name != "failed"} | {
             "alarms_allowed": round(self.alarms_allowed, 4),
             "hours_to_useful": " ".join(map(str, self.hours_to_useful)),
         }
@@ -331,7 +335,10 @@ def simulate(digits: Digits, scenario: Scenario, seed: int, n_hours: int = HOURS
         )
         decision = decide(situation, scenario.trigger)
         year.hours_asking_for_labels += decision.action == "ask_for_labels"
-        if decision.action == "retrain":
+        if decision.action == "retrain" and scenario.is_training_broken(hour):
+            starts.append(Start(now, ended=False, failed_at=now + timedelta(minutes=TRAINING_MINUTES)))
+            year.failed += 1
+        elif decision.action == "retrain":
             starts.append(Start(now))
             year.started_while_broken += broken
             learned = _retrain(year, champion, labels, new_share, digits, rng)

@@ -75,7 +75,7 @@ def continue_workspace_backbone(
     checkpoints = workspace.checkpoints / _name_of(config, texts, settings)
     target = out.expanduser().resolve()
     digests = frozenset[str]() if config.task != "text" else digests_of_test_split(session, progress)
-    with alone_on(config.device, config.operation.device_wait_minutes):
+    with alone_on(config.device, config.operation.device_wait_minutes, f"the continued pretraining of {config.project}"):
         done = continue_pretraining(config, texts.expanduser(), digests, settings, checkpoints, target, progress, tell)
     return ContinuedPretraining(done, done.conf_lines(workspace.root))
 

@@ -11,7 +11,8 @@ from uuid import UUID
 from pydantic import JsonValue
 
 from flows.automations import dead_runs_automation, drift_automation, put_automation
-from flows.device_lock import device_names, limit_name
+from flows.device_lock import device_names
+from flows.device_slots import limit_name
 from flows.environment import telemetry_free_environment
 from flows.heartbeat import FREQUENT_HEARTBEAT
 from flows.notifications import notification_block_id, put_notifications

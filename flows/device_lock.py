@@ -9,26 +9,28 @@ Two locks, taken in this order and given back when the training ends:
    while Prefect's slot of a killed process is free again only when its lease of a minute is over. Processes whose `TMPDIR` differs have
    different files and do not see each other.
 
+Whoever waits says in its log for whom: the run that the server names, or what the holder has written into the file.
+
 Both are held only while the stage really trains: not while outputs are found in the store, gates are judged or a person is asked.
 """
 
 from __future__ import annotations
 
 import logging
-import platform
-import re
-import sys
+import os
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
+from flows.device_slots import limit_name, take_slots
+from flows.device_wait import Wait
 from pipelines.core.errors import RefusedError
 
 _LOGGER = logging.getLogger(__name__)
-_LEASE_SECONDS = 60  # the shortest that Prefect allows
 _FOR_EVERYBODY = 0o666
+_N_SHOWN = 200
 
 
 def device_names(device: str) -> list[str]:
@@ -44,16 +46,6 @@ def device_names(device: str) -> list[str]:
     return sorted(f"gpu-{torch.cuda.get_device_properties(index).uuid}" for index in range(torch.cuda.device_count())) or [device]
 
 
-def limit_name(device: str) -> str:
-    """Of the global concurrency limit on the Prefect server.
-
-    Args:
-        device: One of `device_names`.
-    """
-    host = re.sub(r"[^A-Za-z0-9.-]+", "-", platform.node()) or "machine"
-    return f"regraft-training-{host}-{device}"
-
-
 def lock_file(device: str, folder: Path | None = None) -> Path:
     """Of the kernel's lock.
 
@@ -65,39 +57,38 @@ def lock_file(device: str, folder: Path | None = None) -> Path:
 
 
 @contextmanager
-def alone_on(device: str, wait_minutes: float, folder: Path | None = None) -> Iterator[None]:
+def alone_on(device: str, wait_minutes: float, name: str = "a training", folder: Path | None = None) -> Iterator[None]:
     """Waits until nobody trains on the device, and holds it until the block ends.
 
     Args:
         device: `device` of the conf file.
         wait_minutes: For others, in all.
+        name: Of this training, for those who wait for it.
         folder: Of the lock files; by default the machine's folder for temporary files.
 
     Raises:
         RefusedError: Others hold it for longer.
     """
-    names = device_names(device)
-    deadline = time.monotonic() + 60 * wait_minutes  # of all waits together
+    names, wait = device_names(device), Wait.of(wait_minutes, name)
     with ExitStack() as held:
-        _take_slots(held, [limit_name(name) for name in names], wait_minutes)
+        take_slots(held, [limit_name(name) for name in names], wait)
         for name in names:
-            _take_file(held, lock_file(name, folder), deadline, wait_minutes)
+            _take_file(held, lock_file(name, folder), wait)
         yield
 
 
-def _take_file(held: ExitStack, path: Path, deadline: float, wait_minutes: float) -> None:
+def _take_file(held: ExitStack, path: Path, wait: Wait) -> None:
     from filelock import FileLock, Timeout
 
     lock = FileLock(path, mode=_FOR_EVERYBODY)  # other users' trainings lock the same file
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        left_seconds = max(0.0, deadline - time.monotonic())
-        _LOGGER.warning("Another training holds %s; waiting up to %.3g minutes.", path, left_seconds / 60)
+        _LOGGER.warning("%s", wait.in_words(str(path), _holder(path)))
         try:
-            lock.acquire(timeout=left_seconds)
+            lock.acquire(timeout=wait.left_seconds)
         except Timeout as error:
-            raise _held_by_another(str(path), wait_minutes) from error
+            raise wait.over(str(path), _holder(path)) from error
     except PermissionError as error:
         raise RefusedError(
             got=f"the lock {path}, which another user made and this one may not open.",
@@ -105,48 +96,20 @@ def _take_file(held: ExitStack, path: Path, deadline: float, wait_minutes: float
             next_step=f"let its owner run `chmod 666 {path}`.",
         ) from error
     held.callback(lock.release)
+    _sign(path, wait.name)
 
 
-def _take_slots(held: ExitStack, names: list[str], wait_minutes: float) -> None:
-    """Does nothing without a server that outlives this process: nobody else would ask a temporary one."""
-    if not _in_run_of_a_server():
-        return
-    import httpx
-    from prefect.client.orchestration import get_client
-    from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
-    from prefect.concurrency.sync import concurrency
+def _sign(path: Path, name: str) -> None:
+    """Writes into the file who holds it; the next holder writes over what a killed one has left. Without space left nobody is named."""
+    with suppress(OSError), path.open("r+", encoding="utf-8") as file:
+        file.truncate()
+        file.write(f"{name}, process {os.getpid()}, since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC,")
 
+
+def _holder(path: Path) -> str:
+    """As the holder has signed. Any user may write there, so that only printable characters of it are shown."""
     try:
-        with get_client(sync_client=True) as client:
-            for name in names:
-                client.upsert_global_concurrency_limit_by_name(name, 1)
-        # What is lost of the slot while the training runs (a server that restarts) must not end the training: the file still holds.
-        slots = concurrency(
-            names,
-            strict=True,
-            timeout_seconds=max(1.0, wait_minutes * 60),
-            lease_duration=_LEASE_SECONDS,
-            raise_on_lease_renewal_failure=False,
-        )
-        held.enter_context(slots)
-    except TimeoutError as error:
-        raise _held_by_another(", ".join(names), wait_minutes) from error
-    except (httpx.HTTPError, ConcurrencySlotAcquisitionError) as error:
-        _LOGGER.warning("The server gives no slot of %s (%s); the lock of this machine holds alone.", ", ".join(names), error)
-
-
-def _in_run_of_a_server() -> bool:
-    if "prefect" not in sys.modules:
-        return False
-    from prefect.context import FlowRunContext
-    from prefect.settings import PREFECT_API_URL
-
-    return FlowRunContext.get() is not None and PREFECT_API_URL.value() is not None
-
-
-def _held_by_another(what: str, wait_minutes: float) -> RefusedError:
-    return RefusedError(
-        got=f"another training that has held {what} for the {wait_minutes:g} minutes that this one waited.",
-        allowed="one training at a time on one device.",
-        next_step="wait for its end and start this run again, or give it more time with operation.device_wait_minutes.",
-    )
+        signed = path.read_bytes()[:_N_SHOWN].decode("utf-8", errors="replace")
+    except OSError:
+        signed = ""
+    return "".join(character for character in signed if character.isprintable()) or "another training"

@@ -134,7 +134,7 @@ def _port(workspace: Workspace, section: ServingSection) -> Finding:
 
 
 def _behaviour(workspace: Workspace, config: ProjectConfig) -> list[Finding]:
-    from pipelines.behaviour import check_behaviour
+    from pipelines.behaviour_inputs import check_behaviour
 
     files = [gate.file for gate in config.gates if isinstance(gate, BehaviourGate)]
 

@@ -37,7 +37,7 @@ _PREFECT_BEHAVIOUR = {
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
-_PREFECT_DEFAULTS = {"PREFECT_LOGGING_EXTRA_LOGGERS": "pipelines,monitoring,serving"}
+_PREFECT_DEFAULTS = {"PREFECT_LOGGING_EXTRA_LOGGERS": "flows,pipelines,monitoring,serving"}
 
 
 def telemetry_free_environment(workspace: Workspace) -> dict[str, str]:

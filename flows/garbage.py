@@ -117,7 +117,8 @@ def remove_garbage(session: Session, found: Sequence[Removable], retention: Rete
 def _used_here(session: Session, retention: Retention) -> set[str]:
     """Ids of bundles that this machine uses, whether a tag names them or not."""
     latest = read_records(session.workspace)[-retention.n_runs :] if retention.n_runs else []
-    files = [pointer_path(session), *(session.workspace.state / "approvals").glob("*.json")]
+    kept_by_runs = [path for folder in ("approvals", "decided") for path in (session.workspace.state / folder).glob("*.json")]
+    files = [pointer_path(session), *kept_by_runs]
     texts = [path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file()]
     return {run.bundle for run in latest if run.bundle} | {identity for text in texts for identity in _ID.findall(text)}
 

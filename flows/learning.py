@@ -90,7 +90,7 @@ def make_candidate(stages: Stages, dataset: str, run_step: RunStep) -> Candidate
         DataError: The data failed its validation; the Data Docs are written all the same.
         ConfigurationError: The team's behaviour tests, where a gate asks for them, cannot be read: found before hours of training.
     """
-    from pipelines.behaviour import check_behaviour
+    from pipelines.behaviour_inputs import check_behaviour
     from pipelines.validate import raise_for_validation
 
     check_behaviour(stages.workspace.root, stages.config)

@@ -7,21 +7,19 @@ the registry, and what is not as it was is judged again.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from datetime import datetime
-from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from flows.judging import Judged
+from flows.kept_candidate import kept_candidate, kept_output
+from flows.kept_runs import KeptRuns
 from flows.learning import Candidate
 from flows.records import RunRecord
 from pipelines.config import ProjectConfig
-from pipelines.core.bundle import canonical_json, read_manifest
-from pipelines.core.errors import IntegrityError
+from pipelines.core.bundle import canonical_json
 from pipelines.gates.decision import Judgement
-from pipelines.store import StageOutput, is_complete
+from pipelines.store import is_complete
 from pipelines.versioning.registry import ChampionRecord
 from pipelines.workspace import Workspace
 
@@ -62,24 +60,16 @@ class PendingApproval(BaseModel):
 
     def candidate(self, workspace: Workspace) -> Candidate | None:
         """The candidate from its stages' outputs; None where one of them is gone or is not as it was."""
-        outputs = {name: _kept(workspace, place) for name, place in self.outputs.items()}
-        if not all(is_complete(output.path) for output in outputs.values()):
-            return None
-        bundle = outputs["package"].path / "bundle"
-        try:
-            bundle_id = read_manifest(bundle)[1]
-        except IntegrityError:
-            return None
-        return Candidate(bundle, bundle_id, outputs) if bundle_id == self.record.bundle else None
+        return kept_candidate(workspace, self.outputs, self.record.bundle)
 
     def judged(self, workspace: Workspace, champion: ChampionRecord | None) -> Judged | None:
         """The judgement, where the champion is still the one that the candidate was compared with; else None."""
         if (champion.tag if champion else None) != self.champion_tag:
             return None
-        evaluation = _kept(workspace, self.champion_evaluation) if self.champion_evaluation else None
+        evaluation = kept_output(workspace, self.champion_evaluation) if self.champion_evaluation else None
         if evaluation is not None and not is_complete(evaluation.path):
             return None
-        return Judged(self.judgement, _kept(workspace, self.outputs["evaluate"]), champion, evaluation)
+        return Judged(self.judgement, kept_output(workspace, self.outputs["evaluate"]), champion, evaluation)
 
 
 def config_digest(config: ProjectConfig) -> str:
@@ -87,47 +77,24 @@ def config_digest(config: ProjectConfig) -> str:
     return hashlib.sha256(canonical_json(config.model_dump(mode="json"))).hexdigest()
 
 
-def place_in_store(workspace: Workspace, output: StageOutput) -> str:
-    """Relative to the store, with forward slashes."""
-    return output.path.relative_to(workspace.store).as_posix()
+_KEPT = KeptRuns("approvals", PendingApproval)
 
 
 def save_pending(workspace: Workspace, pending: PendingApproval) -> None:
     """Writes it in one step."""
-    path = _path(workspace, pending.record.run)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_suffix(f".{os.getpid()}.part")
-    staging.write_text(pending.model_dump_json(indent=2), encoding="utf-8")
-    staging.replace(path)
+    _KEPT.save(workspace, pending.record.run, pending)
 
 
 def read_pending(workspace: Workspace, run: str) -> PendingApproval | None:
-    """What the run waits for; None where it does not wait, or where the file is none that this version can read."""
-    try:
-        return PendingApproval.model_validate(json.loads(_path(workspace, run).read_bytes()))
-    except (FileNotFoundError, ValidationError, ValueError):  # judged again
-        return None
+    """What the run waits for; None where it does not wait, or where the file is none that this version can read: it is judged again."""
+    return _KEPT.read(workspace, run)
 
 
 def all_pending(workspace: Workspace) -> list[PendingApproval]:
     """All runs that wait, the one that began first first."""
-    found = (read_pending(workspace, path.stem) for path in _folder(workspace).glob("*.json"))
-    return sorted((pending for pending in found if pending is not None), key=lambda pending: pending.record.started)
+    return sorted(_KEPT.all(workspace), key=lambda pending: pending.record.started)
 
 
 def forget_pending(workspace: Workspace, run: str) -> None:
     """Once the run's outcome is recorded."""
-    _path(workspace, run).unlink(missing_ok=True)
-
-
-def _kept(workspace: Workspace, place: str) -> StageOutput:
-    path = workspace.store / place
-    return StageOutput(path.parent.name, path.name, path, cached=True, seconds=0.0)
-
-
-def _folder(workspace: Workspace) -> Path:
-    return workspace.state / "approvals"
-
-
-def _path(workspace: Workspace, run: str) -> Path:
-    return _folder(workspace) / f"{run}.json"
+    _KEPT.forget(workspace, run)

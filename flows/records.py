@@ -81,6 +81,12 @@ def save_record(workspace: Workspace, record: RunRecord) -> Path:
     return path
 
 
+def read_record(workspace: Workspace, run: str) -> RunRecord | None:
+    """The record of a run; None where it has left none so far."""
+    path = workspace.state / "runs" / f"{run}.json"
+    return RunRecord.model_validate_json(path.read_bytes()) if path.is_file() else None
+
+
 def read_records(workspace: Workspace, project: str | None = None) -> list[RunRecord]:
     """The records of the workspace, or those of one project in it, the oldest first."""
     paths = (workspace.state / "runs").glob("*.json")

@@ -14,16 +14,18 @@ from prefect.runtime import flow_run
 from flows.adapting import ADAPT
 from flows.approval import approval_gate, ask_person, evidence_text, require_reachable_server
 from flows.claims import alarm_of, take_up
+from flows.decided import decided_before, forget_decided, is_told, keep_decided, settle_untold
 from flows.exclusive import only_writer
 from flows.pending import PendingApproval, forget_pending, read_pending, save_pending
 from flows.promotion import repair_pointer
 from flows.records import RunRecord, save_record
-from flows.retraining import Answered, Result, Retraining, forced_by_caller
+from flows.result import Result
+from flows.retraining import Answered, Retraining, forced_by_caller
 from flows.run_progress import shown_on_page
 from flows.run_report import announce, report_run
 from flows.session import Session, only_conf_file, open_session
 from flows.tasks import StepPolicy, carried_out_as, time_limit, watched_by
-from flows.triggering import note_refusal, verdict_of
+from flows.triggering import failure_noted, note_refusal, verdict_of
 from flows.unanswered import settle_unanswered
 from pipelines.core.errors import ConfigurationError
 from pipelines.progress import Progress, silent
@@ -117,13 +119,19 @@ def _step(run: Retraining, answered: Answered | None) -> Result:
     shown = read_pending(workspace, run.run)
     with only_writer(workspace, _LOCK_SECONDS if shown else 0), time_limit("this retraining", minutes, _TIMEOUT_KEY):
         if answered is None:
+            if (told := is_told(run.session, run.run)) is not None:
+                return Result(told)
+            settle_untold(run.session, run.run)
             settle_unanswered(run.session, run.run)
             repair_pointer(run.session)
-        result = _learnt_once(run, answered)
+        with failure_noted(run.session, run.run, run.trigger["kind"]):
+            result = decided_before(run.session, run.run) or _learnt_once(run, answered)
         if shown and result.question and shown.evidence == result.question.evidence:
             return replace(result, question=shown)
         if result.question:
             save_pending(workspace, result.question)
+        else:
+            keep_decided(run.session, result)
         save_record(workspace, result.record)  # before anything that only shows it: the decision has been made
         note_refusal(run.session, result.record)
         if result.question is None:
@@ -133,6 +141,7 @@ def _step(run: Retraining, answered: Answered | None) -> Result:
         save_record(workspace, record)
         announce(record)
         if result.question is None:
+            forget_decided(workspace, run.run)
             return replace(result, record=record)
         question = result.question.model_copy(update={"record": record})
         save_pending(workspace, question)

@@ -11,12 +11,15 @@ from pydantic import JsonValue
 
 from flows.adapting import ADAPT, adapted_session
 from flows.approval import approval_gate
+from flows.decided import keep_decided
 from flows.device_lock import alone_on
 from flows.judging import Judged, judge_candidate, withdrawn_version
+from flows.kept_candidate import place_in_store
 from flows.learning import Candidate, RunStep, make_candidate
-from flows.pending import PendingApproval, config_digest, place_in_store, read_pending
+from flows.pending import PendingApproval, config_digest, read_pending
 from flows.promotion import promote_version
 from flows.records import Outcome, RunRecord
+from flows.result import Result
 from flows.session import Session
 from flows.shipping import Shipped, Trial, ship, shipping_decisions, try_bento
 from flows.tasks import in_task, watcher
@@ -42,25 +45,6 @@ class Answered:
 
     evidence: str
     answer: Answer | None
-
-
-@dataclass(frozen=True)
-class Result:
-    """How far a run got.
-
-    Attributes:
-        record: What it leaves behind.
-        candidate: None where the run had no need of one.
-        card: Text of the model card, where a version was registered.
-        question: What a person must answer before the run can go on; None where it is at its end.
-        judged: What the decision rests on; None where there is no candidate.
-    """
-
-    record: RunRecord
-    candidate: Candidate | None = None
-    card: str = ""
-    question: PendingApproval | None = None
-    judged: Judged | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +126,7 @@ class Retraining:
 
     def _device(self) -> AbstractContextManager[None]:
         config = self.session.config
-        return alone_on(config.device, config.operation.device_wait_minutes)
+        return alone_on(config.device, config.operation.device_wait_minutes, f"the run {self.run} of {config.project}")
 
     def _decide(self, case: _Case, judgement: Judgement, trial: Trial, answered: Answered | None) -> Result:
         gate = approval_gate(self.session.config)
@@ -206,11 +190,13 @@ class Retraining:
             "bundle": case.candidate.bundle_id,
         }
         shipped = ship(self.session, case.candidate, judgement, evidence, trial, self.run_step)
+        result = Result(self._record("promoted", judgement.summary, case, shipped), case.candidate, shipped.card, judged=case.judged)
+        keep_decided(self.session, result)  # a kill from here on must not make something else of it
         decided = judgement.model_dump(mode="json", include={"decisions", "forced"})
         self.run_step(
             "promote", promote_version, self.session, shipped.version, judgement.summary, evidence | decided, case.judged.champion_version
         )
-        return Result(self._record("promoted", judgement.summary, case, shipped), case.candidate, shipped.card, judged=case.judged)
+        return replace(result, record=result.record.model_copy(update={"finished": datetime.now(UTC)}))
 
     def _record(self, outcome: Outcome, reason: str, case: _Case | None = None, shipped: Shipped | None = None) -> RunRecord:
         facts: dict[str, Any] = case.judged.as_record() if case else {}

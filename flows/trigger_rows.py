@@ -1,4 +1,4 @@
-"""What was decided about retrainings, and why: a row for each decision, each refused attempt, and each word of a person.
+"""What was decided about retrainings, and why: a row for each decision, each refused or failed attempt, and each word of a person.
 
 `.regraft/trigger/PROJECT.jsonl`, one JSON object a line, only ever added to. A process that is killed while it writes leaves a torn last
 line; it is passed over and counted, and the next row begins a new line. The policy reads here what was started and what was refused, so
@@ -29,8 +29,9 @@ _LOCK_SECONDS = 30
 _N_LOOKED_AT = 500
 # The latest rows are looked for in this much of the end of the file.
 _TAIL_BYTES = 4_000_000
+_ATTEMPTS = ("retrain", "adapt", "refused", "failed")
 # Of rows that the policy reads back; whatever else is in a line, it holds one of these.
-_KEPT_ACTIONS = (b'"action":"retrain"', b'"action":"adapt"', b'"action":"refused"')
+_KEPT_ACTIONS = tuple(f'"action":"{action}"'.encode() for action in _ATTEMPTS)
 
 
 class TriggerRow(BaseModel):
@@ -40,7 +41,8 @@ class TriggerRow(BaseModel):
         at: When.
         asked_by: `monitor`, which only looks; the kind of the run that would start (`drift`, `schedule`, …); or `person`.
         run: Of Prefect; empty outside of one.
-        action: What was decided; `refused`: a gate refused the candidate of this run; `stop`, `snooze`, `resume`: what a person said.
+        action: What was decided; `refused`: a gate refused the candidate of this run; `failed`: an error
+            ended it before that; `stop`, `snooze`, `resume`: what a person said.
         reason: For people.
         verdict, window, bundle: Of the window that was judged; None where none was.
         drift_since: Of a drift, when it began.
@@ -55,7 +57,7 @@ class TriggerRow(BaseModel):
     at: AwareDatetime
     asked_by: str
     run: str = ""
-    action: Action | Literal["refused", "stop", "snooze", "resume"]
+    action: Action | Literal["refused", "failed", "stop", "snooze", "resume"]
     reason: str
     verdict: str | None = None
     window: str | None = None
@@ -154,13 +156,13 @@ def ongoing_drift_since(session: Session, bundle: str, now: datetime) -> datetim
 
 
 def attempts(session: Session) -> list[TriggerRow]:
-    """Every start of a run and every refusal, oldest first; not what the monitor would have started."""
+    """Every start of a run, every refusal and every failure, oldest first; not what the monitor would have started."""
     path = rows_path(session)
     if not path.is_file():
         return []
     with path.open("rb") as file:
         found = [_read(line) for line in file if any(action in line for action in _KEPT_ACTIONS)]
-    return [row for row in found if row is not None and row.asked_by != ASKED_BY_MONITOR and row.action in ("retrain", "adapt", "refused")]
+    return [row for row in found if row is not None and row.asked_by != ASKED_BY_MONITOR and row.action in _ATTEMPTS]
 
 
 def _read(line: bytes) -> TriggerRow | None:

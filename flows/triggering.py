@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -26,11 +27,13 @@ from monitoring.trigger.decision import TriggerDecision
 from monitoring.trigger.situation import Situation, Start
 from pipelines.config import LEARNING_SECTIONS
 from pipelines.core.bundle import canonical_json
+from pipelines.core.errors import RefusedError, RegraftError
 
 if TYPE_CHECKING:
     from monitoring.verdict import Verdict
 
 _SCHEDULE = "schedule"
+_N_SHOWN = 300
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,37 @@ def note_refusal(session: Session, record: RunRecord, *, same_settings: bool = T
     add_row(session, row)
 
 
+@contextmanager
+def failure_noted(session: Session, run: str, kind: str) -> Iterator[None]:
+    """Keeps an error that ends the block as a row, whoever started the run, and raises it: the policy waits before the next.
+
+    A run that is killed, cancelled or sent away to wait for a person has not failed.
+
+    Args:
+        session: Of the workspace.
+        run: Id of the flow run.
+        kind: What started it.
+    """
+
+    def note(_: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, Exception):
+            why = error.got[:_N_SHOWN] if isinstance(error, RegraftError) else "the run's log says more."
+            row = TriggerRow(
+                at=datetime.now(UTC),
+                asked_by=kind,
+                run=run,
+                action="failed",
+                reason=f"It failed ({type(error).__name__}): {why}",
+                settings=settings_digest(session),
+            )
+            with suppress(OSError, RefusedError):  # a disk that is full is what ended the run, too
+                add_row(session, row)
+
+    with ExitStack() as stack:
+        stack.push(note)
+        yield
+
+
 def settings_digest(session: Session) -> str:
     """Of how data are learned from and judged: whoever changes that may try the same data again. 16 hex digits."""
     content = session.config.model_dump(mode="json", include={*LEARNING_SECTIONS, "gates"})
@@ -133,9 +167,11 @@ def settings_digest(session: Session) -> str:
 def look(session: Session, trigger: Mapping[str, Any], run: str = "", data_digest: str | None = None) -> Situation:
     """Everything that the policy looks at, as it is now; labels that wait are counted later, where it asks for any."""
     orders, found = read_orders(session), attempts(session)
+    records = read_records(session.workspace, session.config.project)
     situation = Situation(
         now=datetime.now(UTC),
-        starts=_starts(session, found, run),
+        learned_at=max((record.started for record in records if record.outcome != "skipped"), default=None),
+        starts=_starts(records, found, run),
         running=_is_running(session, run, held=trigger["kind"] != ASKED_BY_MONITOR),
         refused_digests=frozenset(_refused_datasets(found, settings_digest(session))),
         data_digest=data_digest,
@@ -193,10 +229,12 @@ def verdict_of(trigger: Mapping[str, Any]) -> Verdict | None:
     return None if content is None else Verdict.from_json(json.dumps(content))
 
 
-def _starts(session: Session, found: list[TriggerRow], run: str) -> tuple[Start, ...]:
-    ended = {record.run for record in read_records(session.workspace, session.config.project)}
+def _starts(records: list[RunRecord], found: list[TriggerRow], run: str) -> tuple[Start, ...]:
+    ended = {record.run for record in records}
+    failed = {row.run: row.at for row in found if row.action == "failed"}
     first = {row.run: row.at for row in reversed(found) if row.action in ("retrain", "adapt") and row.asked_by != _SCHEDULE}
-    return tuple(Start(at, name in ended) for name, at in first.items() if not run or name != run)
+    others = ((name, at) for name, at in first.items() if not run or name != run)
+    return tuple(Start(at, name in ended, None if name in ended else failed.get(name)) for name, at in others)
 
 
 def _refused_datasets(found: list[TriggerRow], settings: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from flows.approval import approval_gate
+from flows.decided import promotion_by
 from flows.pending import PendingApproval, all_pending, config_digest, forget_pending
 from flows.records import RunRecord, save_record
 from flows.retraining import keep_refusal
@@ -15,7 +16,6 @@ from flows.tasks import in_task
 from flows.triggering import note_refusal
 from pipelines.config import HumanApprovalGate
 from pipelines.gates.human_approval import human_approval
-from pipelines.versioning.registry import ChampionRecord, history
 
 
 def settle_unanswered(session: Session, run: str) -> None:
@@ -31,17 +31,11 @@ def settle_unanswered(session: Session, run: str) -> None:
         why = _why_over(pending)
         if why is None:
             continue
-        promotion = _promotion_by(session, pending.record.run)
+        promotion = promotion_by(session, pending.record.run)
         if promotion is not None:
-            _settle(session, pending, {"outcome": "promoted", "reason": promotion.why, "version": promotion.version})
+            announce(_settle(session, pending, {"outcome": "promoted", "reason": promotion.why, "version": promotion.version}))
         else:
             _refuse(session, pending, why)
-
-
-def _promotion_by(session: Session, run: str) -> ChampionRecord | None:
-    """Of a run that was killed between the promotion and its record."""
-    changes = history(session.workspace.root, session.config.project)
-    return next((change for change in changes if change.evidence.get("run") == run), None)
 
 
 def _why_over(pending: PendingApproval) -> str | None:

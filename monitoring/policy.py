@@ -13,10 +13,10 @@ from pipelines.config import TriggerSection
 __all__ = ["decide"]
 
 # In the order in which the first obstacle is named. A schedule is a person's plan: neither quiet nor a pace is asked of it.
-_OBSTACLES = ("not_stopped", "not_snoozed", "none_running", "cooled_down", "within_budget", "untried_data")
+_OBSTACLES = ("not_stopped", "not_snoozed", "none_running", "cooled_down", "recovered", "within_budget", "untried_data")
 _OBSTACLES_OF_A_SCHEDULE = ("not_stopped", "none_running", "untried_data")
 # Adapting learns from other inputs than the labelled data that were refused; the pace is kept by `enough_unlabelled`.
-_OBSTACLES_OF_ADAPTING = ("not_stopped", "not_snoozed", "none_running", "cooled_down", "within_budget")
+_OBSTACLES_OF_ADAPTING = ("not_stopped", "not_snoozed", "none_running", "cooled_down", "recovered", "within_budget")
 
 
 def decide(situation: Situation, config: TriggerSection) -> TriggerDecision:
@@ -65,6 +65,7 @@ def _conditions(situation: Situation, cause: Cause | None, config: TriggerSectio
         look_at.not_snoozed(situation),
         look_at.none_running(situation),
         look_at.cooled_down(situation, config),
+        look_at.recovered(situation, config),
         look_at.within_budget(situation, config),
         look_at.untried_data(situation),
         look_at.enough_unlabelled(situation, config),

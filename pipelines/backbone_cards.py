@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipelines.config.section import Sha256
 from pipelines.core.backbones import BackboneSpec
 from pipelines.core.errors import ConfigurationError, IntegrityError
 from pipelines.core.preprocess import ImagePreprocess
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 CARD = "card.json"
 WEIGHTS = "weights.safetensors"
 CARD_FOR_PEOPLE = "README.md"
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class DataSource(BaseModel):

@@ -16,55 +16,27 @@ minimum functionality tests are a `direction` with a label.
         files: behaviour/crack-*.png
         alter: {brightness: -0.4}
         lowers: crack
+
+Of texts the inputs may stand in the file itself:
+
+    invariance:
+      - name: a name is only a name
+        texts: [Anna found the soup cold., The book that Anna lent me]
+        alter: {replace: {Anna: Mehmet}}
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from pipelines.behaviour_alterations import ALTERATIONS, Alteration
 from pipelines.conf_yaml import read_mapping
-from pipelines.config import BehaviourGate, ProjectConfig
-from pipelines.config.section import Fraction, Positive, Section
-from pipelines.core.bundle import file_sha256
-from pipelines.core.errors import ConfigurationError, DataError, Finding
-
-_MAX_FINDINGS = 100
-_ALTERATIONS = ("flip", "rotate_degrees", "crop_frac", "blur_px", "brightness", "jpeg")
-
-
-class Alteration(Section):
-    """One change of a picture.
-
-    Attributes:
-        flip: `horizontal` changes left and right, `vertical` top and bottom.
-        rotate_degrees: Counter-clockwise, at the same size.
-        crop_frac: Share of each side that is kept, about the centre.
-        blur_px: Standard deviation of a Gaussian blur.
-        brightness: Added to the brightness, which is in [0, 1].
-        jpeg: Saved as JPEG of that quality.
-    """
-
-    flip: Literal["horizontal", "vertical"] | None = None
-    rotate_degrees: Annotated[float, Field(ge=-180, le=180)] | None = None
-    crop_frac: Annotated[float, Field(gt=0, lt=1)] | None = None
-    blur_px: Positive | None = None
-    brightness: Annotated[float, Field(ge=-1, le=1)] | None = None
-    jpeg: Annotated[int, Field(ge=1, le=95)] | None = None
-
-    @model_validator(mode="after")
-    def _just_one(self) -> Alteration:
-        if len(self.chosen) != 1:
-            raise ValueError(f"give exactly one of {', '.join(_ALTERATIONS)}")
-        return self
-
-    @property
-    def chosen(self) -> tuple[tuple[str, Any], ...]:
-        """The one name with its value."""
-        return tuple((name, getattr(self, name)) for name in _ALTERATIONS if getattr(self, name) is not None)
+from pipelines.config.section import Fraction, Section
+from pipelines.core.errors import ConfigurationError, Finding
 
 
 class _Test(Section):
@@ -72,23 +44,33 @@ class _Test(Section):
 
     Attributes:
         name: For the decision; no two tests have the same.
-        files: A file or a glob pattern, relative to the workspace and below it.
-        min_share: Share of the files that must pass.
+        files: A file or a glob pattern, relative to the workspace and below it; of texts `.txt` files in UTF-8, a text each.
+        texts: In place of files, the texts themselves.
+        min_share: Share of the inputs that must pass.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=120)]
-    files: str
+    files: str | None = None
+    texts: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     min_share: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @field_validator("files")
     @classmethod
-    def _in_the_workspace(cls, pattern: str) -> str:
+    def _in_the_workspace(cls, pattern: str | None) -> str | None:
+        if pattern is None:
+            return None
         path = PurePosixPath(pattern)
         if not path.parts or path.is_absolute() or ".." in path.parts:
             raise ValueError("give a path or pattern below the workspace, without a leading / and without ..")
         if any("**" in part and part != "**" for part in path.parts):
             raise ValueError("** stands for folders and is a part of the path by itself: **/*.png")
         return pattern
+
+    @model_validator(mode="after")
+    def _some_input(self) -> _Test:
+        if (self.files is None) == (not self.texts):
+            raise ValueError("give exactly one of files, texts")
+        return self
 
 
 class InvarianceTest(_Test):
@@ -160,16 +142,18 @@ class BehaviourTests(Section):
         return self
 
 
-def read_behaviour(root: Path, file: str, labels: Sequence[str]) -> BehaviourTests:
+def read_behaviour(root: Path, file: str, task: str, labels: Sequence[str]) -> BehaviourTests:
     """Reads the file of a gate `behaviour`.
 
     Args:
         root: The workspace.
         file: Relative to it.
+        task: The project's.
         labels: The project's.
 
     Raises:
-        ConfigurationError: It is missing, no YAML, or has wrong entries or labels that the project does not have: all are listed.
+        ConfigurationError: It is missing, no YAML, or has wrong entries, changes of another task's inputs or labels that the project does
+            not have: all are listed.
     """
     if not (root / file).is_file():
         raise ConfigurationError(
@@ -182,11 +166,23 @@ def read_behaviour(root: Path, file: str, labels: Sequence[str]) -> BehaviourTes
     except ValidationError as error:
         found = [Finding(_dotted(item["loc"]), item["msg"].removeprefix("Value error, ")) for item in error.errors(include_url=False)]
         raise _wrong_entries(file, found) from error
-    unknown = [test for test in tests.direction if test.subject not in labels]
-    if unknown:
-        problem = f"is no label of the project; allowed: {', '.join(labels)}"
-        raise _wrong_entries(file, [Finding(test.name, f"{test.subject!r} {problem}") for test in unknown])
+    if unfit := [*_unknown_labels(tests, labels), *_unfit(tests, task)]:
+        raise _wrong_entries(file, unfit)
     return tests
+
+
+def _unknown_labels(tests: BehaviourTests, labels: Sequence[str]) -> list[Finding]:
+    problem = f"is no label of the project; allowed: {', '.join(labels)}"
+    return [Finding(test.name, f"{test.subject!r} {problem}") for test in tests.direction if test.subject not in labels]
+
+
+def _unfit(tests: BehaviourTests, task: str) -> list[Finding]:
+    allowed = ALTERATIONS[task]
+    problem = f"is not for task: {task}; take {', '.join(allowed)}"
+    named = [(test.name, test.alter.chosen[0][0]) for test in tests.all if test.alter is not None]
+    found = [Finding(where, f"{name} {problem}") for where, name in named if name not in allowed]
+    inline = [test for test in tests.all if test.texts and task != "text"]
+    return [*found, *(Finding(test.name, f"texts is not for task: {task}; give files") for test in inline)]
 
 
 def _dotted(location: tuple[int | str, ...]) -> str:
@@ -202,68 +198,3 @@ def _wrong_entries(file: str, findings: Sequence[Finding]) -> ConfigurationError
         next_step=f"correct {'it' if len(findings) == 1 else 'them'} and run the command again.",
         findings=findings,
     )
-
-
-def files_of(root: Path, test: InvarianceTest | DirectionTest) -> tuple[str, ...]:
-    """The files that a test's pattern names, sorted, relative to the workspace `root`."""
-    return tuple(sorted(path.relative_to(root).as_posix() for path in root.glob(test.files) if path.is_file()))
-
-
-def input_digests(root: Path, tests: BehaviourTests) -> dict[str, str]:
-    """sha256 of every input file, by its path relative to the workspace `root`.
-
-    Raises:
-        ConfigurationError: A test's pattern names no file.
-        DataError: A file cannot be read.
-    """
-    empty = [Finding(test.name, f"no file is called {test.files}") for test in tests.all if not files_of(root, test)]
-    if empty:
-        raise ConfigurationError(
-            got="behaviour tests without input: " + "; ".join(f"{finding.where}: {finding.problem}" for finding in empty) + ".",
-            allowed="patterns, relative to the workspace, that name at least one file each.",
-            next_step="add the files, or correct `files` of the tests.",
-            findings=empty,
-        )
-    return {name: _digest(root, name) for name in sorted({name for test in tests.all for name in files_of(root, test)})}
-
-
-def _digest(root: Path, name: str) -> str:
-    try:
-        return file_sha256(root / name)
-    except OSError as error:
-        raise DataError(
-            got=f"the input {name} of a behaviour test, which cannot be read ({error.strerror}).",
-            allowed="files that this user may read.",
-            next_step="correct its permissions, or narrow `files` of the tests.",
-        ) from error
-
-
-def check_behaviour(root: Path, config: ProjectConfig) -> None:
-    """Looks, before hours of training, whether the file of a gate `behaviour` and every input can be read; no gate, nothing to do.
-
-    Args:
-        root: The workspace.
-        config: The project's.
-
-    Raises:
-        ConfigurationError: As `read_behaviour` and `input_digests`.
-        DataError: Inputs do not decode: all are listed.
-    """
-    for gate in config.gates:
-        if isinstance(gate, BehaviourGate):
-            _check_inputs(root, input_digests(root, read_behaviour(root, gate.file, config.labels)))
-
-
-def _check_inputs(root: Path, inputs: Iterable[str]) -> None:
-    from pipelines.image_files import inspect_images
-    from pipelines.input_files import Unusable
-
-    looked = zip(inputs, inspect_images(root, list(inputs), links_may_leave=True), strict=True)
-    unusable = [Finding(name, found.problem) for name, found in looked if isinstance(found, Unusable)]
-    if unusable:
-        raise DataError(
-            got=f"{len(unusable)} inputs of behaviour tests that cannot be used, the first: {unusable[0].where} {unusable[0].problem}.",
-            allowed="image files that decode.",
-            next_step="replace them, or narrow `files` of the tests.",
-            findings=unusable[:_MAX_FINDINGS],
-        )

@@ -8,23 +8,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.behaviour import Alteration, BehaviourTests, DirectionTest, InvarianceTest, files_of
+from pipelines.behaviour import BehaviourTests, DirectionTest, InvarianceTest
+from pipelines.behaviour_alterations import altered
+from pipelines.behaviour_inputs import TestInput, inputs_of
 from pipelines.core.bundle import canonical_json
 from pipelines.core.errors import IntegrityError
 from pipelines.core.label_sets import members_of
-from pipelines.core.modalities.adapters import image_spec
 from pipelines.core.predict import Predictions, Predictor
-from pipelines.core.preprocess import ImagePreprocess
-from pipelines.image_alterations import blurred, brightened, cropped, flipped, jpeg, opened, png, rotated
 
 _RESULTS = "behaviour.json"
 
@@ -33,8 +30,8 @@ class InputResult(BaseModel):
     """What became of one input of a test.
 
     Attributes:
-        file: Relative to the workspace.
-        sha256: Of the file.
+        file: Its name: relative to the workspace, or the place of a text in the team's file.
+        sha256: Of its content.
         passed: Whether it was answered as asked.
         said: The answers, in a few words.
     """
@@ -71,26 +68,6 @@ class TestResult(BaseModel):
         return sum(found.passed for found in self.inputs)
 
 
-def altered(content: bytes, alteration: Alteration, spec: ImagePreprocess) -> bytes:
-    """The altered file.
-
-    Raises:
-        DataError: It does not decode.
-    """
-    image = opened(content, spec)
-    ((name, value),) = alteration.chosen
-    if name == "jpeg":
-        return jpeg(image, value)
-    changes: dict[str, Callable[[Image.Image, Any], Image.Image]] = {
-        "flip": flipped,
-        "rotate_degrees": rotated,
-        "crop_frac": cropped,
-        "blur_px": blurred,
-        "brightness": brightened,
-    }
-    return png(changes[name](image, value))
-
-
 def ask_behaviour(bundle: Path, root: Path, tests: BehaviourTests, inputs: Mapping[str, str], out: Path) -> None:
     """Writes `behaviour.json`.
 
@@ -103,7 +80,7 @@ def ask_behaviour(bundle: Path, root: Path, tests: BehaviourTests, inputs: Mappi
 
     Raises:
         IntegrityError: An input changed since its sha256 was taken, or the bundle is not what its manifest says.
-        DataError: An input does not decode.
+        DataError: An input does not decode, or is a text that its test leaves as it is.
     """
     predictor = Predictor.load(bundle)
     results = [_ask(predictor, root, test, inputs) for test in tests.all]
@@ -116,11 +93,11 @@ def read_behaviour_results(folder: Path) -> tuple[TestResult, ...]:
 
 
 def _ask(predictor: Predictor, root: Path, test: InvarianceTest | DirectionTest, inputs: Mapping[str, str]) -> TestResult:
-    names = files_of(root, test)
-    contents = [_content(root, name, inputs) for name in names]
+    asked = inputs_of(root, test)
+    contents = [_content(root, one, inputs) for one in asked]
     before = predictor.predict(contents)
     spec = predictor.manifest.preprocess
-    after = before if test.alter is None else predictor.predict([altered(content, test.alter, image_spec(spec)) for content in contents])
+    after = before if test.alter is None else predictor.predict([altered(content, test.alter, spec) for content in contents])
     if isinstance(test, InvarianceTest):
         found = _invariance(test, before, after)
     else:
@@ -128,18 +105,19 @@ def _ask(predictor: Predictor, root: Path, test: InvarianceTest | DirectionTest,
     return TestResult(
         name=test.name,
         asked=_asked(test),
-        n_needed=math.ceil(test.min_share * len(names) - 1e-9),
+        n_needed=math.ceil(test.min_share * len(asked) - 1e-9),
         inputs=tuple(
-            InputResult(file=name, sha256=inputs[name], passed=passed, said=said) for name, (passed, said) in zip(names, found, strict=True)
+            InputResult(file=one.name, sha256=inputs[one.name], passed=passed, said=said)
+            for one, (passed, said) in zip(asked, found, strict=True)
         ),
     )
 
 
-def _content(root: Path, name: str, inputs: Mapping[str, str]) -> bytes:
-    content = (root / name).read_bytes()
-    if hashlib.sha256(content).hexdigest() != inputs.get(name):
+def _content(root: Path, one: TestInput, inputs: Mapping[str, str]) -> bytes:
+    content = one.read(root)
+    if hashlib.sha256(content).hexdigest() != inputs.get(one.name):
         raise IntegrityError(
-            got=f"the input {name} of a behaviour test, which changed or came while the tests ran.",
+            got=f"the input {one.name} of a behaviour test, which changed or came while the tests ran.",
             allowed="files that stay as they are while a run reads them.",
             next_step="run the command again.",
         )
@@ -147,7 +125,7 @@ def _content(root: Path, name: str, inputs: Mapping[str, str]) -> bytes:
 
 
 def _asked(test: InvarianceTest | DirectionTest) -> str:
-    change = f" after {' '.join(map(str, test.alter.chosen[0]))}" if test.alter else ""
+    change = f" after {test.alter.in_words}" if test.alter else ""
     if isinstance(test, InvarianceTest):
         limit = "" if test.max_change is None else f", no probability changed by more than {test.max_change:g}"
         return f"the same answer{change}{limit}"

@@ -25,6 +25,7 @@ from pipelines.core.errors import ConfigurationError
 from pipelines.core.modalities.text import TOKENIZER_FILE, load_tokenizer
 from pipelines.core.preprocess import ImagePreprocess
 from pipelines.core.text_backbone import NOT_ARCHITECTURE, TransformersSpec, constructor_errors
+from pipelines.hub import hub_files
 from pipelines.transformer_files import CONFIG, WEIGHTS, verify
 
 if TYPE_CHECKING:
@@ -107,19 +108,7 @@ def _in_folder(folder: Path) -> ClipFiles:
 
 
 def _fetched(section: ClipModel) -> ClipFiles:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        config, preprocessor, weights, tokenizer = (
-            Path(hf_hub_download(str(section.hub), name, revision=section.revision)) for name in _NAMES
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ConfigurationError(
-            got=f"zero_shot.clip.hub {section.hub}@{section.revision}, which could not be fetched: {type(error).__name__}.",
-            allowed=f"a repository with {', '.join(_NAMES)} that this machine can reach or has in its cache.",
-            next_step="check the name and the network, or fetch the files elsewhere and give them as zero_shot.clip.folder.",
-        ) from error
+    config, preprocessor, weights, tokenizer = hub_files("zero_shot.clip", section.hub, section.revision, _NAMES, "folder")
     return ClipFiles(config, preprocessor, weights, tokenizer, f"{section.hub}@{section.revision}")
 
 

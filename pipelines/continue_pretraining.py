@@ -48,7 +48,8 @@ class Continued:
         """
         folder = self.entry.folder or Path()
         named = folder.relative_to(workspace) if folder.is_relative_to(workspace) else folder
-        stated = self.entry.model_dump(mode="json", exclude_none=True) | {"folder": named.as_posix()}
+        # The kind first, as people write it.
+        stated = {"kind": self.entry.kind} | self.entry.model_dump(mode="json", exclude_none=True) | {"folder": named.as_posix()}
         return yaml.safe_dump({"backbone": stated}, sort_keys=False)
 
 

@@ -102,10 +102,11 @@ def corrupted(stages: Stages, gate: RobustnessGate, bundle: Path, split: StageOu
 
 def behaviour(stages: Stages, gate: BehaviourGate, bundle: Path) -> StageOutput:
     """Asks a sealed bundle the team's own examples, as they and their file are now."""
-    from pipelines.behaviour import input_digests, read_behaviour
+    from pipelines.behaviour import read_behaviour
+    from pipelines.behaviour_inputs import input_digests
 
     root = stages.workspace.root
-    tests = read_behaviour(root, gate.file, stages.config.labels)
+    tests = read_behaviour(root, gate.file, stages.config.task, stages.config.labels)
     inputs = input_digests(root, tests)
 
     def make(out: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,8 +41,6 @@ _USABLE = {
     "text": "a table with text and label, or class folders named like the project's labels with .txt files, and texts that can be read.",
     "audio": "class folders named like the project's labels, or a table with path and label, and sounds that decode.",
 }
-# By task, in `data/`; texts stand in the labels table.
-_FOLDER: Mapping[str, str] = {"image": "images", "audio": "sounds"}
 FEEDBACK_FOLDER, INGESTED_FOLDER = "feedback", "ingested"
 # Half of the digest: with 16 digits somebody could make two inputs with the same name in minutes.
 _N_NAME_DIGITS = 32
@@ -195,7 +193,7 @@ def _add(data_dir: Path, candidates: Sequence[_Candidate], folder: str, config: 
                 findings.append(Finding(item.where, outcome.problem))
                 unused += _unused(item, outcome.problem, config.task)
             elif outcome is not None:
-                rows.append(_placed(outcome, f"{_FOLDER.get(config.task)}/{folder}", data_dir, staging) | _cells(item.sample))
+                rows.append(_placed(outcome, f"{INPUTS[config.task].folder}/{folder}", data_dir, staging) | _cells(item.sample))
                 known.add(outcome.found, item.sample.label)
         sharing = NOBODY_SHARES
         if config.task == "image":

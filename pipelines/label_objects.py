@@ -1,9 +1,9 @@
 """How a task's inputs are handed out to people who label them.
 
-task     files      in Label Studio    in its tasks
-image    images/    <Image>            a link, or the image
-text     texts/     <Text>             the text
-audio    sounds/    <Audio>            a link, or the sound
+task     in Label Studio    in its tasks
+image    <Image>            a link, or the image
+text     <Text>             the text
+audio    <Audio>            a link, or the sound
 """
 
 from __future__ import annotations
@@ -20,13 +20,11 @@ class LabelObject:
     """What people are shown of a task's inputs.
 
     Attributes:
-        folder: Of the files.
         tag: Label Studio's, in its labelling interface.
         name: Of the object there, and of its field in tasks.
         media_types: By the ending of a file; none where the input is a text, which tasks and sheets hold themselves.
     """
 
-    folder: str
     tag: str
     name: str
     media_types: Mapping[str, str] = field(default_factory=dict)
@@ -39,9 +37,9 @@ class LabelObject:
 
 _IMAGES = {".png": "png", ".jpg": "jpeg", ".webp": "webp", ".bmp": "bmp", ".gif": "gif", ".tif": "tiff"}
 LABEL_OBJECTS: Mapping[str, LabelObject] = {
-    "image": LabelObject("images", "Image", "image", {suffix: f"image/{kind}" for suffix, kind in _IMAGES.items()}),
-    "text": LabelObject("texts", "Text", "text"),
-    "audio": LabelObject("sounds", "Audio", "audio", {".wav": "audio/wav", ".flac": "audio/flac", ".ogg": "audio/ogg"}),
+    "image": LabelObject("Image", "image", {suffix: f"image/{kind}" for suffix, kind in _IMAGES.items()}),
+    "text": LabelObject("Text", "text"),
+    "audio": LabelObject("Audio", "audio", {".wav": "audio/wav", ".flac": "audio/flac", ".ogg": "audio/ogg"}),
 }
 
 

@@ -108,7 +108,7 @@ def write_tasks(
     Returns:
         The tasks, and how many inputs were left out because their bytes are gone, changed, or no input of that kind.
     """
-    (folder / LABEL_OBJECTS[kind].folder).mkdir()
+    (folder / INPUTS[kind].folder).mkdir()
     tasks: list[LabelTask] = []
     n_left_out = 0
     for one in picks:
@@ -130,7 +130,7 @@ def _copied(sha256: str, raw_dir: Path, folder: Path, kind: str) -> str | None:
     found = INPUTS[kind].inspect(content)
     if isinstance(found, Unusable) or found.id != sha256:
         return None
-    path = f"{LABEL_OBJECTS[kind].folder}/{sha256[:_N_NAME_DIGITS]}{extension_of(found)}"
+    path = f"{INPUTS[kind].folder}/{sha256[:_N_NAME_DIGITS]}{extension_of(found)}"
     (folder / path).write_bytes(content)
     return path
 

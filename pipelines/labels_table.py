@@ -7,16 +7,15 @@ predicted have no label yet, and of a table of such ones nothing else is read.
 
 from __future__ import annotations
 
-import csv
 import datetime
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pipelines.core.errors import DataError, Finding
-from pipelines.text_rows import MOST_CELL_CHARACTERS, TEXT_COLUMN, text_paths
+from pipelines.table_files import csv_lines, parquet_columns, parquet_records
+from pipelines.text_rows import TEXT_COLUMN, text_paths
 
 Holds = Literal["files", "texts", "unlabelled texts"]
 REQUIRED_COLUMNS = ("path", "label")
@@ -98,7 +97,7 @@ def held_by(table: Path) -> Holds:
     Raises:
         DataError: As `read_labels_table`.
     """
-    columns = _csv_columns(table) if table.suffix.lower() == ".csv" else _parquet_columns(table)
+    columns = csv_lines(table)[0] if table.suffix.lower() == ".csv" else parquet_columns(table)
     return "texts" if TEXT_COLUMN in columns and "path" not in columns else "files"
 
 
@@ -195,106 +194,31 @@ def refuse_columns(table: Path, columns: Sequence[str], holds: Holds) -> None:
 
 
 def _read_csv(table: Path, slices: Sequence[str], holds: Holds) -> tuple[list[str], list[LabelRow], list[Finding]]:
-    text = _csv_text(table)
-    try:
-        return _parse_csv(table, text, slices, holds)
-    except csv.Error as error:
-        raise DataError(
-            got=f"{table.name}, which does not parse as CSV: {error}.",
-            allowed="comma-separated cells, quoted with double quotes where they hold a comma.",
-            next_step="correct the line, or export the table again.",
-        ) from error
-
-
-def _csv_text(table: Path) -> str:
-    try:
-        return table.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            got=f"{table.name}, whose byte {error.start} is not UTF-8.",
-            allowed="text in UTF-8.",
-            next_step="save the table as CSV in UTF-8.",
-        ) from error
-
-
-def _csv_columns(table: Path) -> Sequence[str]:
-    try:
-        return next(_csv_lines(_csv_text(table)), (1, []))[1]
-    except csv.Error:  # said by whoever reads the rows
-        return ()
-
-
-def _parse_csv(table: Path, text: str, slices: Sequence[str], holds: Holds) -> tuple[list[str], list[LabelRow], list[Finding]]:
-    lines = _csv_lines(text)
-    _, columns = next(lines, (1, []))
+    columns, lines = csv_lines(table)
     refuse_columns(table, columns, holds)
     rows: list[LabelRow] = []
     findings: list[Finding] = []
-    for line, cells in lines:
-        where = f"{table.name} line {line}"
-        if len(cells) == len(columns):
-            rows.append(_as_row(where, dict(zip(columns, cells, strict=True)), slices, holds))
+    for number, cells in lines:
+        where = f"{table.name} line {number}"
+        if isinstance(cells, str):
+            findings.append(Finding(where, cells))
         else:
-            hint = "; put double quotes around a cell with a comma" if len(cells) > len(columns) else ""
-            findings.append(Finding(where, f"has {len(cells)} cells, the header has {len(columns)}{hint}"))
+            rows.append(_as_row(where, cells, slices, holds))
     return columns, rows, findings
 
 
-def _csv_lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    # `strict` turns an unclosed quote into an error: without it one stray quote swallows the rest of the table as one cell.
-    # Of the process, and the same whoever sets it; the module's own limit is the length of a longer letter.
-    csv.field_size_limit(MOST_CELL_CHARACTERS)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    first_line = 1
-    for cells in reader:
-        if cells:
-            yield first_line, cells
-        first_line = reader.line_num + 1
-
-
-def _parquet_content(table: Path) -> Any:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        return pyarrow.parquet.ParquetFile(table).read()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(
-            got=f"{table.name}, which does not read as Parquet: {error}.",
-            allowed="a complete Parquet file.",
-            next_step="export the table again.",
-        ) from error
-
-
-def _parquet_columns(table: Path) -> Sequence[str]:
-    return list(_parquet_content(table).column_names)
-
-
 def _read_parquet(table: Path, slices: Sequence[str], holds: Holds) -> tuple[list[str], list[LabelRow], list[Finding]]:
-    content = _parquet_content(table)
-    columns = list(content.column_names)
+    columns = parquet_columns(table)
     refuse_columns(table, columns, holds)
-    known = content.select([column for column in columns if column in (*known_columns(holds), *slices)])
+    records = parquet_records(table, [column for column in columns if column in (*known_columns(holds), *slices)])
     rows = [
         _as_row(f"{table.name} row {number}", {column: _as_text(value) for column, value in record.items()}, slices, holds)
-        for number, record in enumerate(_records(table, known), start=1)
+        for number, record in enumerate(records, start=1)
     ]
     return columns, rows, []
 
 
-def _records(table: Path, content: Any) -> list[dict[str, Any]]:
-    try:
-        return list(content.to_pylist())
-    # What writes Parquet need not look into its strings; half a character (a lone surrogate) is one such.
-    except UnicodeDecodeError as error:
-        raise DataError(
-            got=f"{table.name}, in which a cell of text is not UTF-8.",
-            allowed="text in UTF-8.",
-            next_step="correct the text, and export the table again.",
-        ) from error
-
-
-def _as_row(where: str, cells: dict[str, str], slices: Sequence[str], holds: Holds) -> LabelRow:
+def _as_row(where: str, cells: Mapping[str, str], slices: Sequence[str], holds: Holds) -> LabelRow:
     further = tuple((name, cells[name]) for name in slices if name in cells)
     stated = {column: cells[column] for column in known_columns(holds) if column in cells}
     return LabelRow(where, slices=further, **({"path": "", "label": ""} | stated))

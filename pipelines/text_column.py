@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.core.errors import DataError
-from pipelines.text_rows import MOST_CELL_CHARACTERS, TEXT_COLUMN
-from pipelines.text_tables import jsonl_lines, table_content, tsv_lines
+from pipelines.table_files import file_text
+from pipelines.text_tables import TEXT_TABLE_SUFFIXES, read_text_table
 
-TEXT_FILE_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".txt")
+_LINES = ".txt"
+TEXT_FILE_SUFFIXES = (*TEXT_TABLE_SUFFIXES, _LINES)
 
 
 def read_text_column(file: Path) -> list[str]:
-    """The texts of a file in its order, an empty one for a row that has none.
+    """The texts of a file in its order, and at the end an empty one for each row that cannot be read.
 
     Args:
-        file: `.csv`, `.tsv`, `.parquet` or `.jsonl` with the column `text`; of `.txt` each line is a text.
+        file: A table with the column `text`, as `read_text_table` reads it; of `.txt` each line is a text.
 
     Raises:
-        DataError: No such file, another format, damaged, not UTF-8, no column `text` or two of them, or no row.
+        DataError: No such file, another format, damaged, not UTF-8, no column `text` or two of them, or no text.
     """
     suffix = file.suffix.lower()
     if not file.is_file() or suffix not in TEXT_FILE_SUFFIXES:
@@ -30,62 +28,17 @@ def read_text_column(file: Path) -> list[str]:
             allowed=f"a file that ends in {', '.join(TEXT_FILE_SUFFIXES)}.",
             next_step="correct the path, or export the texts as CSV in UTF-8 with the column text.",
         )
-    if suffix == ".txt":
-        # Not `splitlines`, which breaks a line at U+2028 and its like.
-        texts = [line.removesuffix("\r") for line in table_content(file).removesuffix("\n").split("\n")]
-    elif suffix == ".parquet":
-        texts = _of_parquet(file)
-    elif suffix == ".csv":
-        texts = _of_csv(file)
-    else:
-        columns, lines = tsv_lines(file) if suffix == ".tsv" else jsonl_lines(file)
-        _refuse_columns(file, columns)
-        texts = ["" if isinstance(cells, str) else _as_text(cells.get(TEXT_COLUMN)) for _, cells in lines]
+    texts = _lines(file) if suffix == _LINES else _cells(file)
     if not any(texts):
         raise DataError(got=f"{file.name} without a text.", allowed="one text in each row or line.", next_step="name another file.")
     return texts
 
 
-def _of_csv(file: Path) -> list[str]:
-    csv.field_size_limit(MOST_CELL_CHARACTERS)
-    reader = csv.reader(io.StringIO(table_content(file), newline=""), strict=True)
-    try:
-        columns = next(reader, [])
-        _refuse_columns(file, columns)
-        place = columns.index(TEXT_COLUMN)
-        return [cells[place] if place < len(cells) else "" for cells in reader if cells]
-    except csv.Error as error:
-        raise DataError(
-            got=f"{file.name}, which does not parse as CSV: {error}.",
-            allowed="comma-separated cells, quoted with double quotes where they hold a comma.",
-            next_step="correct the line, or export the table again.",
-        ) from error
+def _lines(file: Path) -> list[str]:
+    # Not `splitlines`, which breaks a line at U+2028 and its like.
+    return [line.removesuffix("\r") for line in file_text(file).removesuffix("\n").split("\n")]
 
 
-def _of_parquet(file: Path) -> list[str]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        _refuse_columns(file, pq.read_schema(file).names)
-        cells = pq.read_table(file, columns=[TEXT_COLUMN])[TEXT_COLUMN].to_pylist()
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            got=f"{file.name}, which is no readable Parquet file: {type(error).__name__}.",
-            allowed="a whole Parquet file.",
-            next_step="export the table again, or as CSV in UTF-8.",
-        ) from error
-    return [_as_text(cell) for cell in cells]
-
-
-def _as_text(cell: object) -> str:
-    return cell if isinstance(cell, str) else ""
-
-
-def _refuse_columns(file: Path, columns: Sequence[str]) -> None:
-    if list(columns).count(TEXT_COLUMN) != 1:
-        raise DataError(
-            got=f"{file.name} whose columns are {', '.join(map(repr, columns)) or 'none'}.",
-            allowed=f"the column {TEXT_COLUMN}, once; others are not looked at.",
-            next_step="rename the column that holds the texts, or give the texts as lines of a .txt file.",
-        )
+def _cells(table: Path) -> list[str]:
+    content = read_text_table(table, holds="unlabelled texts")
+    return [*(row.text for row in content.rows), *[""] * len(content.findings)]

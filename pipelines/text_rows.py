@@ -18,8 +18,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 TEXT_COLUMN = "text"
-# A cell of a table may hold a whole document; what is too long for the network is cut there, not here.
-MOST_CELL_CHARACTERS = 100_000_000
 _N_DIGITS = 16
 _TEXT_PATH = re.compile(rf"(?P<table>.+\.(?:csv|parquet))#(?P<digits>[0-9a-f]{{{_N_DIGITS}}})(?:\.\d+)?")
 _LOCK = threading.Lock()

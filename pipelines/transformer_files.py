@@ -22,6 +22,7 @@ from pipelines.core.errors import ConfigurationError, IntegrityError
 from pipelines.core.modalities.text import TOKENIZER_FILE as TOKENIZER
 from pipelines.core.modalities.text import TextPreprocess, load_tokenizer
 from pipelines.core.text_backbone import NOT_ARCHITECTURE, TransformersSpec, build_text_backbone
+from pipelines.hub import hub_files
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -101,19 +102,7 @@ def _packaged(name: str) -> TransformerFiles:
 
 
 def _fetched(config: TransformersBackbone) -> TransformerFiles:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        configuration, weights, tokenizer = (
-            Path(hf_hub_download(str(config.hub), name, revision=config.revision)) for name in (CONFIG, WEIGHTS, TOKENIZER)
-        )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ConfigurationError(
-            got=f"backbone.hub {config.hub}@{config.revision}, which could not be fetched: {type(error).__name__}.",
-            allowed=f"a repository with {CONFIG}, {WEIGHTS} and {TOKENIZER} that this machine can reach or has in its cache.",
-            next_step="check the name and the network, or fetch the files elsewhere and give them as backbone.folder.",
-        ) from error
+    configuration, weights, tokenizer = hub_files("backbone", config.hub, config.revision, (CONFIG, WEIGHTS, TOKENIZER), "folder")
     # A commit id names its content, so the hashes of what came are the hashes it must keep unless the conf file states them.
     hashes = (config.sha256 or file_sha256(weights), config.tokenizer_sha256 or file_sha256(tokenizer))
     return TransformerFiles(configuration, weights, tokenizer, f"{config.hub}@{config.revision}", *hashes, config.licence or "unknown")

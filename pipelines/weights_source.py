@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pipelines.config import TimmSource
 from pipelines.core.bundle import file_sha256
 from pipelines.core.errors import ConfigurationError, IntegrityError
+from pipelines.hub import hub_files
 
 
 def _one_or_three(values: tuple[float, ...]) -> tuple[float, ...]:
@@ -58,18 +59,7 @@ def located_weights(config: TimmSource) -> tuple[Path, WeightsDescription]:
 
 
 def _from_hub(config: TimmSource) -> tuple[Path, WeightsDescription]:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        weights = Path(hf_hub_download(str(config.hub), "model.safetensors", revision=config.revision))
-        described = Path(hf_hub_download(str(config.hub), "config.json", revision=config.revision))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ConfigurationError(
-            got=f"backbone.hub {config.hub}@{config.revision}, which could not be fetched: {type(error).__name__}.",
-            allowed="a repository with model.safetensors and config.json that this machine can reach or has in its cache.",
-            next_step="check the name and the network, or fetch the file elsewhere and give it as backbone.weights.",
-        ) from error
+    weights, described = hub_files("backbone", config.hub, config.revision, ("model.safetensors", "config.json"), "weights")
     content = json.loads(described.read_bytes()).get("pretrained_cfg", {})
     description = _read_description(described, json.dumps(content).encode())
     # A commit id names its content, so the hash of what came is the hash it must keep unless the conf file states one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from monitoring.trigger.decision import Cause, Condition
-from monitoring.trigger.situation import Situation
+from monitoring.trigger.situation import Situation, Start
 from pipelines.config import TriggerSection
 
 WEEK = timedelta(days=7)
@@ -14,6 +14,8 @@ WEEK = timedelta(days=7)
 BACK_OFF = timedelta(days=28)
 # A window of a drift may pass its tests by chance; after so long without one that fails them, the next begins another drift.
 DRIFT_ENDS_AFTER = timedelta(days=1)
+# What made retrainings fail may be put right from outside; a day later one of them finds out.
+_LONGEST_FAILURE_COOLDOWN_MINUTES = 1_440.0
 _MOST_DOUBLINGS = 20
 _TIME = "%Y-%m-%d %H:%M"
 _N_DIGITS = 12
@@ -88,7 +90,7 @@ def none_running(situation: Situation) -> Condition:
 
 
 def cooled_down(situation: Situation, config: TriggerSection) -> Condition:
-    """An interrupted retraining may go on at once: it never got to an outcome that one would wait after."""
+    """Of those that got to an outcome; `recovered` is about the others."""
     ended = [start.at for start in situation.starts if start.ended]
     limit = f"{config.cooldown_minutes:g} minutes since the last"
     if not ended:
@@ -97,6 +99,30 @@ def cooled_down(situation: Situation, config: TriggerSection) -> Condition:
     ready_at = last + timedelta(minutes=config.cooldown_minutes)
     problem = f"the last one started at {last:{_TIME}} UTC; the cool-down ends at {ready_at:{_TIME}} UTC"
     return _condition("cooled_down", f"the last started at {last:{_TIME}} UTC", limit, problem if situation.now < ready_at else "")
+
+
+def recovered(situation: Situation, config: TriggerSection) -> Condition:
+    """What failed fails again while its cause is there. One that was killed says nothing yet; a second one in a row does."""
+    failed, minutes = _failed_in_a_row(situation), config.failure_cooldown_minutes
+    limit = f"{minutes:g} minutes since the last failure, doubled for each in a row before it"
+    if not failed or (len(failed) == 1 and failed[0].failed_at is None):
+        return _condition("recovered", "one was interrupted" if failed else "none failed", limit, "")
+    longest = max(minutes, _LONGEST_FAILURE_COOLDOWN_MINUTES)
+    last = max(start.failed_at or start.at for start in failed)
+    ready_at = last + timedelta(minutes=min(longest, minutes * 2 ** min(len(failed) - 1, _MOST_DOUBLINGS)))
+    which = "the last failed" if len(failed) == 1 else f"{len(failed)} failed in a row, the last"
+    found = f"{which} at {last:{_TIME}} UTC"
+    problem = f"{found}; the next may at {ready_at:{_TIME}} UTC, or after a `regraft retrain` that gets to its end"
+    return _condition("recovered", found, limit, problem if situation.now < ready_at else "")
+
+
+def _failed_in_a_row(situation: Situation) -> list[Start]:
+    """Starts without an outcome since the last one that got to one."""
+    outcomes = [start.at for start in situation.starts if start.ended]
+    if situation.learned_at is not None:
+        outcomes.append(situation.learned_at)
+    since = max(outcomes, default=None)
+    return [start for start in situation.starts if not start.ended and (since is None or start.at > since)]
 
 
 def within_budget(situation: Situation, config: TriggerSection) -> Condition:

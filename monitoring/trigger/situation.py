@@ -17,10 +17,12 @@ class Start:
     Attributes:
         at: When; aware.
         ended: Whether its outcome is known, or a person is asked for it. One that has not ended and is not under way was interrupted.
+        failed_at: When an error ended it before it got to an outcome; None where none did, as where it was killed.
     """
 
     at: datetime
     ended: bool = True
+    failed_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Situation:
             the data himself; None where there is no drift, or nobody feeds labels back.
         n_waiting_for_label: Kept inputs without a label; None where that was not counted.
         n_unlabelled: Raw inputs kept since the last adaptation.
+        learned_at: When the last run began that got to an outcome, whoever started it; None where none has.
         starts: Retrainings and adaptations that events started, at least those of the last 28 days.
         running: Whether a retraining or an ingestion is under way, or a retraining waits for a person.
         refused_digests: Of the data whose candidates the gates refused.
@@ -54,6 +57,7 @@ class Situation:
     n_drift_labels: int | None = None
     n_waiting_for_label: int | None = None
     n_unlabelled: int = 0
+    learned_at: datetime | None = None
     starts: tuple[Start, ...] = ()
     running: bool = False
     refused_digests: frozenset[str] = frozenset()

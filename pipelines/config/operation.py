@@ -90,6 +90,8 @@ class TriggerSection(Section):
         retrain_at_new_labels: So many new labels start a retraining although nothing has drifted; null: never.
         cooldown_minutes: Between two of these retrainings, whatever became of the first. Those that a person or a schedule starts do
             not count.
+        failure_cooldown_minutes: After one of them that failed with an error, or after the second in a row that was killed; doubled for
+            each further one in a row, up to a day. A run that gets to an outcome ends it, whoever started it.
         max_retrainings_per_week: Of these retrainings, in any seven days; interrupted ones count, too.
         on_harmless_drift: Whether a change that costs no accuracy (`monitor.harmful_loss_frac`) may start one, too.
         adapt_without_labels: Whether harmful drift without enough labels starts an adaptation to unlabelled inputs; its candidate is
@@ -100,6 +102,7 @@ class TriggerSection(Section):
     min_new_labels: Annotated[int, Field(ge=1)] = 50
     retrain_at_new_labels: Annotated[int, Field(ge=1)] | None = None
     cooldown_minutes: Annotated[float, Field(ge=0)] = 60
+    failure_cooldown_minutes: Annotated[float, Field(ge=0)] = 60
     max_retrainings_per_week: Annotated[int, Field(ge=1)] = 7
     on_harmless_drift: bool = False
     adapt_without_labels: bool = False

@@ -8,7 +8,7 @@ from typing import Any
 from pipelines.config.adaptation import AdaptMethod, Method, plain_method
 from pipelines.config.backbones import Backbone
 from pipelines.config.data import DataSection
-from pipelines.config.gates import BehaviourGate, Gate, RobustnessGate
+from pipelines.config.gates import Gate, RobustnessGate
 from pipelines.config.methods import AutoMethod, Recipe, SetFitMethod
 from pipelines.config.zero_shot import ZeroShotSection
 
@@ -178,8 +178,6 @@ def adaptation_problem(task: str, labels_per_sample: str, processes: int, method
 def gate_problem(task: str, gates: Sequence[Gate]) -> str:
     """What is wrong with what gates ask of a task; empty where nothing is."""
     for gate in gates:
-        if isinstance(gate, BehaviourGate) and task != "image":
-            return "the gate behaviour alters images; it is not there for other tasks yet"
         unfit = [name for name in gate.corruptions if name not in CORRUPTIONS[task]] if isinstance(gate, RobustnessGate) else []
         if unfit:
             return f"the gate robustness asks for {', '.join(unfit)}; corruptions of task: {task} are {', '.join(CORRUPTIONS[task])}"

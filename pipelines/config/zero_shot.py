@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from pipelines.config.section import Section
+from pipelines.config.transformers_source import TransformersSource
 
 _PLACE = "{label}"
 # What CLIP's authors begin with (Radford et al. 2021, https://arxiv.org/abs/2103.00020).
 _OF_IMAGES = "a photo of a {label}."
 
 
-class ClipModel(Section):
+class ClipModel(TransformersSource):
     """A CLIP of the library transformers: config.json, preprocessor_config.json, model.safetensors and tokenizer.json.
 
     Code that a model brings along is never run, and weights are never a pickle.
 
     Attributes:
         folder: Holds the four files; relative to the workspace.
-        sha256, tokenizer_sha256: Of `folder`'s model.safetensors and tokenizer.json; needed with `folder`.
-        hub: Repository on the Hugging Face Hub; needs `revision`, a full commit id.
     """
-
-    folder: Path | None = None
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    tokenizer_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    hub: str | None = None
-    revision: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> ClipModel:
-        if (self.folder is None) == (self.hub is None):
-            raise ValueError("give either folder (with sha256 and tokenizer_sha256) or hub (with revision, a full commit id)")
-        if self.folder is not None and (self.sha256 is None or self.tokenizer_sha256 is None):
-            raise ValueError("folder needs sha256 and tokenizer_sha256: those of its model.safetensors and tokenizer.json")
-        if self.hub is not None and self.revision is None:
-            raise ValueError("hub needs revision, a full commit id of 40 hex digits: a branch name may change under you")
-        return self
 
 
 class ZeroShotSection(Section):

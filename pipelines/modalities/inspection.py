@@ -1,9 +1,9 @@
 """What the stage `manifest` finds out of each sample, by task, and the table that it writes of it.
 
-task    table        copies share      in messages
-image   images.csv   pixel_digest      picture
-text    texts.csv    text_digest       text
-audio   sounds.csv   sound_digest      sound
+task    files      table        copies share      in messages
+image   images/    images.csv   pixel_digest      picture
+text    texts/     texts.csv    text_digest       text
+audio   sounds/    sounds.csv   sound_digest      sound
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ InputFile = ImageFile | TextInput | SoundFile
 
 @dataclass(frozen=True)
 class InputsTable:
-    """How a task's inputs are listed.
+    """How a task's inputs are kept and listed.
 
     Attributes:
+        folder: Of the files, wherever Regraft writes some; the texts of a dataset stand in its labels table and are none.
         file: Name of the table, beside samples.csv.
         columns: Of the table, after id and path.
         digest: The one that copies in other bytes share.
@@ -38,6 +39,7 @@ class InputsTable:
         inspect: Looks into the bytes of one.
     """
 
+    folder: str
     file: str
     columns: tuple[str, ...]
     digest: str
@@ -48,12 +50,12 @@ class InputsTable:
 
 # The extension is known of the content and no column.
 _SOUND_COLUMNS = tuple(field.name for field in fields(SoundFile))[1:-1]
+_TEXT_COLUMNS = tuple(field.name for field in fields(TextInput))[1:]
+_IMAGE_COLUMNS = ("width_px", "height_px", "mode", "n_bytes", "pixel_digest")
 INPUTS: Mapping[str, InputsTable] = {
-    "image": InputsTable(
-        "images.csv", ("width_px", "height_px", "mode", "n_bytes", "pixel_digest"), "pixel_digest", "pixels:", "picture", inspect_bytes
-    ),
-    "text": InputsTable("texts.csv", tuple(field.name for field in fields(TextInput))[1:], "text_digest", "text:", "text", inspect_text),
-    "audio": InputsTable("sounds.csv", _SOUND_COLUMNS, "sound_digest", "sound:", "sound", inspect_sound),
+    "image": InputsTable("images", "images.csv", _IMAGE_COLUMNS, "pixel_digest", "pixels:", "picture", inspect_bytes),
+    "text": InputsTable("texts", "texts.csv", _TEXT_COLUMNS, "text_digest", "text:", "text", inspect_text),
+    "audio": InputsTable("sounds", "sounds.csv", _SOUND_COLUMNS, "sound_digest", "sound:", "sound", inspect_sound),
 }
 
 

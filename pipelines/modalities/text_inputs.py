@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pipelines.core.errors import DataError
 from pipelines.core.modalities.text import decode_text
 from pipelines.input_files import Unusable
+from pipelines.modalities.languages import main_language
 
 # What `TextPreprocess` refuses unless it is told otherwise; the tokeniser that a project uses does not matter here.
 MOST_CHARACTERS = 1_000_000
@@ -29,6 +30,7 @@ class TextInput:
         id: sha256 of its bytes.
         n_characters: As they are.
         script: Of most of its letters, as Unicode names it, for example `LATIN`; empty where it has none.
+        language: ISO 639 code; empty where it cannot be told.
         n_bytes: In UTF-8.
         damage: How its encoding is damaged, in a few words; empty where it is not.
         personal: What personal data it seems to hold, in a few words; empty where none was found.
@@ -38,6 +40,7 @@ class TextInput:
     id: str
     n_characters: int
     script: str
+    language: str
     n_bytes: int
     damage: str
     personal: str
@@ -54,6 +57,7 @@ def inspect_text(data: bytes) -> TextInput | Unusable:
         id=hashlib.sha256(data).hexdigest(),
         n_characters=len(text),
         script=main_script(text),
+        language=main_language(text),
         n_bytes=len(data),
         damage=encoding_damage(text),
         personal=personal_data(text),

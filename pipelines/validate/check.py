@@ -26,7 +26,7 @@ class Check:
     """
 
     name: str
-    table: Literal["samples", "classes", "notes"]
+    table: Literal["samples", "classes", "notes", "languages"]
     expected: str
     expectation: Expectation
     describe: Callable[[object], str] = str

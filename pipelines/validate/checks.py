@@ -9,7 +9,7 @@ from pipelines.validate.check import Check
 from pipelines.validate.input_checks import ROWS_USABLE, input_checks
 
 # The column that names a bad row of each table to the reader.
-PLACE_COLUMN = {"samples": "path", "classes": "label", "notes": "where"}
+PLACE_COLUMN = {"samples": "path", "classes": "label", "notes": "where", "languages": "language"}
 
 
 def build_checks(config: ProjectConfig) -> list[Check]:
@@ -123,6 +123,6 @@ def _warnings(config: ProjectConfig) -> list[Check]:
             unique,
             lambda _: "has the bytes of another",
         ),
-        *input_checks(config.task),
+        *input_checks(config),
         Check("columns_known", "notes", "every column of the labels table is used", unused),
     ]

@@ -22,6 +22,7 @@ _ABOUT = {
     "samples": "a row for each row of the labels table",
     "classes": "a row for each label of the conf file",
     "notes": "a row for each thing that was left out",
+    "languages": "a row for each language of the texts that came last",
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from pipelines.config import DataSection, ProjectConfig
 from pipelines.validate.check import Check
 
 # Outside of these a file is probably an icon, or a scan that nobody meant to train on.
@@ -25,12 +26,12 @@ ROWS_USABLE: Mapping[str, str] = {
 }
 
 
-def input_checks(task: str) -> list[Check]:
+def input_checks(config: ProjectConfig) -> list[Check]:
     """The checks of a task's inputs."""
-    return _CHECKS[task]()
+    return _CHECKS[config.task](config.data)
 
 
-def _image_checks() -> list[Check]:
+def _image_checks(_: DataSection) -> list[Check]:
     import great_expectations.expectations as gxe
 
     sizes = f"{SMALLEST_SIDE_PX} to {LARGEST_SIDE_PX:,} px"
@@ -43,7 +44,7 @@ def _image_checks() -> list[Check]:
     ]
 
 
-def _text_checks() -> list[Check]:
+def _text_checks(data: DataSection) -> list[Check]:
     import great_expectations.expectations as gxe
 
     bounds = {"min_value": SHORTEST_CHARACTERS, "max_value": LONGEST_CHARACTERS}
@@ -51,16 +52,19 @@ def _text_checks() -> list[Check]:
     script, damage, personal = (
         gxe.ExpectColumnValuesToBeNull(column=column, severity="warning") for column in ("rare_script", "damage", "personal")
     )
+    risen = gxe.ExpectColumnValuesToBeNull(column="rise", severity="warning")
+    shares = f"no language has risen by more than {data.max_language_rise:.0%} of the texts that came last"
     sizes = f"texts have {SHORTEST_CHARACTERS} to {LONGEST_CHARACTERS:,} characters"
     return [
         Check("length", "samples", sizes, length, lambda value: f"has {value:g} characters"),
         Check("script", "samples", "texts are in a script of many", script, lambda value: f"is in the script {value}, as few others are"),
+        Check("language_shares", "languages", shares, risen),
         Check("encoding", "samples", "no text was decoded wrongly", damage),
         Check("personal_data", "samples", "no text seems to hold personal data", personal, lambda value: f"seems to hold {value}"),
     ]
 
 
-def _audio_checks() -> list[Check]:
+def _audio_checks(_: DataSection) -> list[Check]:
     import great_expectations.expectations as gxe
 
     seconds = gxe.ExpectColumnValuesToBeBetween(column="seconds", min_value=SHORTEST_SECONDS, max_value=LONGEST_SECONDS, severity="warning")
@@ -77,4 +81,4 @@ def _audio_checks() -> list[Check]:
     ]
 
 
-_CHECKS: Mapping[str, Callable[[], list[Check]]] = {"image": _image_checks, "text": _text_checks, "audio": _audio_checks}
+_CHECKS: Mapping[str, Callable[[DataSection], list[Check]]] = {"image": _image_checks, "text": _text_checks, "audio": _audio_checks}

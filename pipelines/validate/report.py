@@ -32,7 +32,7 @@ class CheckResult(BaseModel):
 
     Attributes:
         name: Of the check.
-        table: That it looked at: `samples`, `classes` or `notes`.
+        table: That it looked at: `samples`, `classes`, `notes` or `languages`.
         expected: What should hold, as a sentence.
         expectation: Great Expectations' type of it.
         severity: A failed `critical` check refuses the data.

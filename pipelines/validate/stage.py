@@ -36,7 +36,7 @@ def validate(manifest: Path, config: ProjectConfig, out: Path) -> None:
     """
     import great_expectations as gx
 
-    tables = manifest_tables(manifest, config.labels, config.labels_per_sample)
+    tables = manifest_tables(manifest, config.labels, config.labels_per_sample, config.data.max_language_rise)
     checks = build_checks(config)
     results = _run(checks, tables)
     problems: ProblemsByPlace = {(problem.kind, problem.where): problem for problem in read_problems(manifest)}

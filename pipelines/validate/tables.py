@@ -11,6 +11,7 @@ from pipelines.core.label_sets import LabelsPerSample, members_of
 from pipelines.label_rows import Problem, ProblemKind
 from pipelines.manifest import SAMPLES, read_problems
 from pipelines.modalities.inspection import read_inputs
+from pipelines.validate.language_shares import language_table
 
 _UNUSABLE: tuple[ProblemKind, ...] = ("row", "file")
 # Numbers among the columns of the inputs.
@@ -21,13 +22,16 @@ _IN_WORDS = ("damage", "personal")
 _RARE_FRAC = 0.05
 
 
-def manifest_tables(manifest: Path, labels: Sequence[str], labels_per_sample: LabelsPerSample = "one") -> dict[str, pd.DataFrame]:
+def manifest_tables(
+    manifest: Path, labels: Sequence[str], labels_per_sample: LabelsPerSample = "one", max_language_rise: float = 1.0
+) -> dict[str, pd.DataFrame]:
     """The tables to check, by name.
 
     Args:
         manifest: Output of stage `manifest`.
         labels: Of the conf file.
         labels_per_sample: Likewise.
+        max_language_rise: Likewise, of `data`.
 
     Returns:
         `samples`: a row for each sample and for each row of the labels table that makes none: path, label, split, id, width_px and
@@ -36,14 +40,18 @@ def manifest_tables(manifest: Path, labels: Sequence[str], labels_per_sample: La
         none of the conf file's, or no set of them; None: it is), problem (None: usable).
         `classes`: label, n_samples, n_without (usable samples that do not have it); a row for each label of the conf file.
         `notes`: where, note.
+        `languages`, of texts alone: see `pipelines.validate.language_shares`.
     """
     problems = read_problems(manifest)
     samples = _samples(manifest, problems)
     notes = [(problem.where, problem.problem) for problem in problems if problem.kind == "note"]
+    usable = samples[samples["id"].notna()]
+    languages = {"languages": language_table(usable, max_language_rise)} if "language" in usable else {}
     return {
         "samples": samples,
         "classes": _classes(samples["label"].dropna(), labels, labels_per_sample),
         "notes": pd.DataFrame(notes, columns=["where", "note"], dtype=object),
+        **languages,
     }
 
 

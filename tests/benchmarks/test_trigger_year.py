@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,17 @@ def test_a_shift_that_stays_is_learned(digits: Digits, name: str) -> None:
 def test_a_broken_camera_raises_an_alarm_every_hour_and_no_retraining(digits: Digits) -> None:
     year = simulate(digits, named("broken camera for three days"), 0, N_HOURS)
     assert (year.hours_of_broken_camera, year.data_quality_alarms, year.started_while_broken) == (72, 72, 0)
+
+
+@pytest.mark.slow
+def test_a_training_that_fails_is_tried_rarely_and_learns_when_it_is_mended(digits: Digits) -> None:
+    """The shift begins at hour 159; for ten days every training fails. Of 240 hourly windows few start one."""
+    mended = 400
+    broken = replace(named("sudden"), is_training_broken=lambda hour: hour < mended)
+    year = simulate(digits, broken, 0, N_HOURS)
+    assert 3 <= year.failed <= 4 + (mended - 159) // 24
+    assert (year.missed, year.useful >= 1) == (0, True)
+    assert mended - 159 <= year.hours_to_useful[0] <= mended - 159 + 24 + 168 // 7, "a day after it was mended at most, within the budget"
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ from pipelines.workspace import Workspace
 from tests.end_to_end.test_retrain import regraft
 
 
-def two_digits_workspace(root: Path) -> Workspace:
-    """Makes a project of 300 zeros and ones in `root/workspace`, with the conf file that `regraft init` writes."""
+def two_digits_workspace(root: Path, name: str = "workspace") -> Workspace:
+    """Makes a project of 300 zeros and ones in `root/name`, with the conf file that `regraft init` writes."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -20,5 +20,5 @@ def two_digits_workspace(root: Path) -> Workspace:
         folder = root / "source" / f"digit {digits.target[index]}"
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray((digits.images[index] * 255 // 16).astype(np.uint8)).save(folder / f"{index}.png")
-    regraft("init", str(root / "workspace"), "--from", str(root / "source"))
-    return Workspace(root / "workspace")
+    regraft("init", str(root / name), "--from", str(root / "source"))
+    return Workspace(root / name)

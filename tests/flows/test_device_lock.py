@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from flows.device_lock import alone_on, limit_name, lock_file
+from flows.device_lock import alone_on, lock_file
+from flows.device_slots import limit_name
 from pipelines.core.errors import RefusedError
 from tests.flows.conftest import CHECKOUT, Stack
 
@@ -21,7 +23,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from flows.device_lock import alone_on
-with alone_on("cpu", 1, Path(sys.argv[1])):
+with alone_on("cpu", 1, "the run r1 of digits", Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -33,7 +35,7 @@ from flows.device_lock import alone_on
 
 @flow(name=sys.argv[1], persist_result=False)
 def train():
-    with alone_on("cpu", 5, Path(sys.argv[2])):
+    with alone_on("cpu", 5, sys.argv[1], Path(sys.argv[2])):
         began = time.time()
         time.sleep(3)
         return began, time.time()
@@ -42,11 +44,24 @@ print(json.dumps(train()), flush=True)
 """
 
 
+@pytest.mark.parametrize("signed", [b"\x1b[31mred\nline\xff", b""])
+def test_what_others_wrote_into_the_file_is_shown_without_control_characters(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, signed: bytes
+) -> None:
+    with FileLock(lock_file("cpu", tmp_path)):
+        lock_file("cpu", tmp_path).write_bytes(signed)
+        with pytest.raises(RefusedError), alone_on("cpu", 0.001, folder=tmp_path):
+            pytest.fail("two at once")
+    (said,) = [record.getMessage() for record in caplog.records if record.name == "flows.device_lock"]
+    assert said.startswith(("[31mredline\ufffd holds", "another training holds"))
+    assert said.isprintable()
+
+
 def test_a_second_training_waits_and_then_says_so(tmp_path: Path) -> None:
     message = r"another training that has held .*regraft-training-cpu\.lock for the 0\.002 minutes.*operation\.device_wait_minutes"
-    with alone_on("cpu", 0, tmp_path), pytest.raises(RefusedError, match=message), alone_on("cpu", 0.002, tmp_path):
+    with alone_on("cpu", 0, folder=tmp_path), pytest.raises(RefusedError, match=message), alone_on("cpu", 0.002, folder=tmp_path):
         pytest.fail("two at once")
-    with alone_on("cpu", 0, tmp_path):
+    with alone_on("cpu", 0, folder=tmp_path):
         pass
 
 
@@ -60,7 +75,7 @@ def test_all_waits_together_take_no_longer_than_one(tmp_path: Path, monkeypatch:
         leaves = Timer(wait_seconds / 2, first.release)
         leaves.start()
         begun = time.monotonic()
-        with pytest.raises(RefusedError, match=r"gpu-2\.lock"), alone_on("cuda", wait_seconds / 60, tmp_path):
+        with pytest.raises(RefusedError, match=r"gpu-2\.lock"), alone_on("cuda", wait_seconds / 60, folder=tmp_path):
             pytest.fail("two at once")
         waited = time.monotonic() - begun
         leaves.join()
@@ -68,16 +83,16 @@ def test_all_waits_together_take_no_longer_than_one(tmp_path: Path, monkeypatch:
 
 
 def test_a_failed_training_gives_the_device_back(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="out of memory"), alone_on("cpu", 0, tmp_path):
+    with pytest.raises(ValueError, match="out of memory"), alone_on("cpu", 0, folder=tmp_path):
         raise ValueError("out of memory")
-    with alone_on("cpu", 0, tmp_path):
+    with alone_on("cpu", 0, folder=tmp_path):
         pass
 
 
 def test_every_user_of_the_machine_may_lock_the_same_file(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
-        with alone_on("cpu", 0, tmp_path):
+        with alone_on("cpu", 0, folder=tmp_path):
             assert lock_file("cpu", tmp_path).stat().st_mode & 0o777 == 0o666
     finally:
         os.umask(before)
@@ -90,17 +105,22 @@ def test_the_limit_names_the_machine_and_the_device() -> None:
     assert limit_name("cpu") != limit_name("gpu-1")
 
 
-def test_a_killed_training_leaves_the_device_free(tmp_path: Path) -> None:
+def test_a_killed_training_is_named_and_leaves_the_device_free(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as holder:
         try:
             assert holder.stdout is not None
             assert holder.stdout.readline() == "held\n"
-            with pytest.raises(RefusedError, match="another training"), alone_on("cpu", 0.001, tmp_path):
+            name = rf"the run r1 of digits, process {holder.pid}, since [\d: -]+ UTC,"
+            with pytest.raises(RefusedError, match=rf"another training.*{name}"), alone_on("cpu", 0.001, folder=tmp_path):
                 pytest.fail("two at once")
+            (said,) = [record.getMessage() for record in caplog.records if record.name == "flows.device_lock"]
+            assert re.match(
+                rf"{name} holds {lock_file('cpu', tmp_path)}, so this one waits for its turn: up to [\d.]+ minutes more\.", said
+            )
         finally:
             holder.send_signal(signal.SIGKILL)
-    with alone_on("cpu", 0.05, tmp_path):
+    with alone_on("cpu", 0.05, folder=tmp_path):
         pass
 
 

@@ -18,7 +18,7 @@ from flows.records import RunRecord, save_record
 from flows.session import Session
 from flows.trigger_orders import resume, snooze, stop
 from flows.trigger_rows import add_row, attempts, latest_rows
-from flows.triggering import consider_retraining, learn_from_feedback, look, note_refusal, settings_digest
+from flows.triggering import consider_retraining, failure_noted, learn_from_feedback, look, note_refusal, settings_digest
 from flows.unanswered import _settle
 from monitoring.trigger.decision import TriggerDecision
 from pipelines.config import ProjectConfig, TriggerSection
@@ -126,8 +126,55 @@ def test_a_run_that_is_carried_on_does_not_stand_in_its_own_way(session: Session
     assert not asked(session, run="r2").starts
 
 
+def failing(session: Session, run: str, error: Exception, kind: str = "drift") -> None:
+    with pytest.raises(type(error)), failure_noted(session, run, kind):
+        raise error
+
+
+def test_one_that_failed_is_a_row_and_is_not_started_again_at_once(session: Session) -> None:
+    assert asked(session, run="r1").starts
+    failing(session, "r1", DataError(got="a torn file.", allowed="whole files.", next_step="mend it."))
+    (_, row) = attempts(session)
+    assert (row.action, row.run, row.asked_by, row.reason) == ("failed", "r1", "drift", "It failed (DataError): a torn file.")
+    again = asked(session, run="r2")
+    assert (again.action, "the last failed at" in again.reason) == ("none", True)
+    assert asked(session, run="r1").starts, "the same run, started again by hand or by the reconciler"
+    assert asked(session, SCHEDULE, "s1").starts
+    assert asked(with_trigger(session, failure_cooldown_minutes=0), run="r3").starts
+
+
+def test_a_persons_run_that_got_to_its_end_ends_the_wait(session: Session) -> None:
+    assert asked(session, run="r1").starts
+    failing(session, "r1", MemoryError())
+    assert attempts(session)[-1].reason == "It failed (MemoryError): the run's log says more."
+    record(session, "p1", "skipped", "person")
+    assert not asked(session, run="r2").starts
+    record(session, "p2", "refused", "person")
+    assert asked(session, run="r3").starts
+
+
+def test_what_is_no_failure_is_not_noted(session: Session) -> None:
+    with failure_noted(session, "r1", "drift"):
+        pass
+    for signal in (KeyboardInterrupt, SystemExit):
+        with pytest.raises(signal), failure_noted(session, "r1", "drift"):
+            raise signal
+    assert attempts(session) == []
+
+
+def test_a_failure_that_cannot_be_kept_does_not_hide_what_failed(session: Session) -> None:
+    (session.workspace.state / "trigger").parent.mkdir(parents=True, exist_ok=True)
+    (session.workspace.state / "trigger").write_text("a file where the folder should be")
+    failing(session, "r1", DataError(got="a torn file.", allowed="whole files.", next_step="mend it."))
+
+
 def test_one_that_was_killed_may_go_on_at_once_until_the_week_is_used_up(session: Session) -> None:
-    small = with_trigger(session, max_retrainings_per_week=3)
+    assert [asked(session, run=f"r{number}").action for number in range(3)] == ["retrain", "retrain", "none"]
+    assert "2 failed in a row" in latest_rows(session).rows[-1].reason
+
+
+def test_where_nothing_waits_after_failures_the_week_is_used_up(session: Session) -> None:
+    small = with_trigger(session, max_retrainings_per_week=3, failure_cooldown_minutes=0)
     assert [asked(small, run=f"r{number}").action for number in range(4)] == ["retrain", "retrain", "retrain", "none"]
     assert "3 were started in the last seven days" in latest_rows(small).rows[-1].reason
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, get_args
 
 import pytest
@@ -121,7 +122,79 @@ def test_cool_down(minutes_ago: float, action: str) -> None:
 
 def test_an_interrupted_retraining_goes_on_at_once_but_counts_for_the_budget() -> None:
     assert decided(starts=started(1, ended=False)).action == "retrain"
-    assert decided(starts=started(1, 2, 3, ended=False)).action == "none"
+    no_wait = with_config(failure_cooldown_minutes=0)
+    assert decided(no_wait, starts=started(1, 2, ended=False)).action == "retrain"
+    assert decided(no_wait, starts=started(1, 2, 3, ended=False)).action == "none"
+
+
+def failed(*minutes_ago: float) -> tuple[Start, ...]:
+    """Each began an hour before it failed."""
+    return tuple(Start(ago(minutes=minutes + 60), ended=False, failed_at=ago(minutes=minutes)) for minutes in minutes_ago)
+
+
+PATIENT = CONFIG.model_copy(update={"max_retrainings_per_week": 100})
+
+
+@pytest.mark.parametrize(
+    ("starts", "ready_minutes_ago"),
+    [
+        (failed(90), 30),
+        (failed(90, 500), -30),
+        (failed(130, 500), 10),
+        (failed(250, 500, 900), 10),
+        (failed(250, 500, 900, 1_000), -230),
+        (failed(90, 500) + started(300), 30),
+        (failed(90) + started(300, ended=False), -30),
+        (started(90, ended=False), 90),
+        (started(90, 300, ended=False), -30),
+        (started(90, 300, 500, ended=False) + started(400), -30),
+        (failed(*range(600, 6_000, 60)), -840),
+        (failed(*range(1_500, 6_900, 60)), 60),
+    ],
+)
+def test_after_failures_it_waits_twice_as_long_each_time(starts: tuple[Start, ...], ready_minutes_ago: float) -> None:
+    assert decided(PATIENT, starts=starts).action == ("retrain" if ready_minutes_ago >= 0 else "none")
+    ready_at = ago(minutes=ready_minutes_ago)
+    assert decided(PATIENT, starts=starts, now=ready_at).action == "retrain"
+    if ready_minutes_ago < 0:
+        assert decided(PATIENT, starts=starts, now=ready_at - timedelta(seconds=1)).action == "none"
+
+
+def test_why_it_waits_after_failures() -> None:
+    assert decided(starts=failed(20)).reason == (
+        "Not now, although the window is drifted: the last failed at 2026-05-01 11:40 UTC; the next may at 2026-05-01 12:40 UTC,"
+        " or after a `regraft retrain` that gets to its end."
+    )
+    decision = decided(starts=failed(20, 300))
+    assert "2 failed in a row, the last at 2026-05-01 11:40 UTC; the next may at 2026-05-01 13:40 UTC" in decision.reason
+    assert [item.name for item in decision.conditions if not item.passed] == ["recovered", "unlabelled"]
+
+
+def test_a_run_that_got_to_its_end_ends_the_wait_whoever_started_it() -> None:
+    assert decided(starts=failed(20, 300), learned_at=ago(minutes=90)).action == "none"
+    assert decided(starts=failed(20, 300), learned_at=ago(minutes=10)).action == "retrain"
+
+
+def test_no_wait_after_failures_where_it_is_zero() -> None:
+    assert decided(with_config(failure_cooldown_minutes=0), starts=failed(0, 1)).action == "retrain"
+
+
+def test_a_schedule_does_not_wait_and_an_adaptation_does() -> None:
+    assert decide(Situation(now=NOW, scheduled=True, starts=failed(1)), CONFIG).action == "retrain"
+    assert decided(ADAPTING, n_new_labels=0, n_unlabelled=200, starts=failed(1)).action == "none"
+
+
+def test_what_fails_every_hour_is_tried_with_growing_pauses() -> None:
+    """An alarm every hour for four weeks, and a training that fails after ten minutes."""
+    starts: list[Start] = []
+    for hour in range(24 * 28):
+        now = NOW + timedelta(hours=hour)
+        if decided(with_config(max_retrainings_per_week=7), now=now, starts=tuple(starts)).starts:
+            starts.append(Start(now, ended=False, failed_at=now + timedelta(minutes=10)))
+    pauses = [(later.at - sooner.at).total_seconds() / 3_600 for sooner, later in pairwise(starts)]
+    assert pauses[:5] == [2, 3, 5, 9, 17]
+    assert all(pause >= 24 for pause in pauses[5:])
+    assert len(starts) <= 5 + 28
 
 
 def test_no_cool_down_where_it_is_zero() -> None:
@@ -276,9 +349,10 @@ situations = st.builds(
     n_new_labels=st.integers(0, 100),
     n_waiting_for_label=st.none() | st.integers(0, 100),
     n_unlabelled=st.integers(0, 400),
-    starts=st.lists(st.builds(Start, st.timedeltas(timedelta(0), timedelta(days=9)).map(lambda time: NOW - time), st.booleans())).map(
+    starts=st.lists(st.builds(Start, start_times, st.booleans()) | start_times.map(lambda at: Start(at, ended=False, failed_at=at))).map(
         tuple
     ),
+    learned_at=st.none() | start_times,
     running=st.booleans(),
     refused_digests=st.sampled_from([frozenset(), frozenset("a"), frozenset("ab")]),
     data_digest=st.sampled_from([None, "a", "c"]),
@@ -301,6 +375,10 @@ def test_whatever_the_situation_nothing_starts_against_a_condition(situation: Si
         assert situation.verdict in ("drift", "degraded")
         assert sum(NOW - start.at < timedelta(days=7) for start in situation.starts) < config.max_retrainings_per_week
         assert all(NOW - start.at >= timedelta(minutes=60) for start in situation.starts if start.ended)
+        ends = [start.at for start in situation.starts if start.ended] + [time for time in [situation.learned_at] if time is not None]
+        row = [start.failed_at for start in situation.starts if not start.ended and all(start.at > end for end in ends)]
+        wait_hours = min(24, 2 ** (len(row) - 1)) if row else 0
+        assert all(NOW - time >= timedelta(hours=wait_hours) for time in row if time is not None)
     if decision.action == "retrain":
         assert situation.n_new_labels >= config.min_new_labels
         assert situation.data_digest is None or situation.data_digest not in situation.refused_digests

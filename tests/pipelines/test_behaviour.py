@@ -10,7 +10,8 @@ import yaml
 from PIL import Image
 from pydantic import ValidationError
 
-from pipelines.behaviour import BehaviourTests, check_behaviour, files_of, input_digests, read_behaviour
+from pipelines.behaviour import BehaviourTests, read_behaviour
+from pipelines.behaviour_inputs import check_behaviour, input_digests, inputs_of
 from pipelines.config import BehaviourGate, ProjectConfig
 from pipelines.core.bundle import file_sha256
 from pipelines.core.errors import ConfigurationError, DataError
@@ -34,7 +35,7 @@ def write(root: Path, **content: object) -> Path:
 
 
 def read(root: Path) -> BehaviourTests:
-    return read_behaviour(root, "behaviour.yaml", LABELS)
+    return read_behaviour(root, "behaviour.yaml", "image", LABELS)
 
 
 def config(**changes: object) -> ProjectConfig:
@@ -45,7 +46,7 @@ def config(**changes: object) -> ProjectConfig:
 def test_a_good_file_is_read(workspace: Path) -> None:
     tests = read(write(workspace, invariance=[INVARIANCE], direction=[DIRECTION]))
     assert [test.name for test in tests.all] == ["mirrored", "a cat"]
-    assert files_of(workspace, tests.all[0]) == ("pictures/cat-1.png", "pictures/cat-2.png")
+    assert tuple(one.name for one in inputs_of(workspace, tests.all[0])) == ("pictures/cat-1.png", "pictures/cat-2.png")
     assert tests.invariance[0].alter.chosen == (("flip", "horizontal"),)
     check_behaviour(workspace, config())
 
@@ -70,6 +71,10 @@ def test_digests_are_those_of_all_inputs(workspace: Path) -> None:
         ({"invariance": [INVARIANCE | {"files": "pictures/**.png"}]}, "** stands for folders"),
         ({"invariance": [INVARIANCE | {"files": ""}]}, "below the workspace"),
         ({"invariance": [INVARIANCE | {"min_share": 0}]}, "greater than 0"),
+        ({"invariance": [INVARIANCE | {"texts": ["both"]}]}, "give exactly one of files, texts"),
+        ({"direction": [{"name": "a", "label": "cat"}]}, "give exactly one of files, texts"),
+        ({"direction": [{"name": "a", "texts": ["a cat"], "label": "cat"}]}, "a: texts is not for task: image; give files"),
+        ({"invariance": [INVARIANCE | {"alter": {"gain_db": 6}}]}, "mirrored: gain_db is not for task: image; take flip, rotate_degrees"),
         ({"direction": [{"name": "a", "files": "x.png"}]}, "give exactly one of label, not_label, raises, lowers"),
         ({"direction": [DIRECTION | {"not_label": "dog"}]}, "give exactly one of label, not_label, raises, lowers"),
         ({"direction": [{"name": "a", "files": "x.png", "raises": "cat"}]}, "raises compares with an altered input: give alter"),
@@ -120,7 +125,7 @@ def test_an_input_that_cannot_be_read_is_bad_data(workspace: Path, monkeypatch: 
     def forbidden(path: Path) -> str:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("pipelines.behaviour.file_sha256", forbidden)  # the tests may run as root, who may read everything
+    monkeypatch.setattr("pipelines.behaviour_inputs.file_sha256", forbidden)  # the tests may run as root, who may read everything
     with pytest.raises(DataError, match=r"pictures/cat-1\.png of a behaviour test, which cannot be read \(Permission denied\)"):
         input_digests(workspace, read(write(workspace, direction=[DIRECTION])))
 

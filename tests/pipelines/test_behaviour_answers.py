@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.behaviour import Alteration, BehaviourTests, input_digests
-from pipelines.behaviour_answers import TestResult, altered, ask_behaviour, read_behaviour_results
+from pipelines.behaviour import BehaviourTests
+from pipelines.behaviour_alterations import Alteration, altered
+from pipelines.behaviour_answers import TestResult, ask_behaviour, read_behaviour_results
+from pipelines.behaviour_inputs import input_digests
 from pipelines.core.bundle import file_sha256
 from pipelines.core.errors import IntegrityError
 from pipelines.core.predict import Predictor

@@ -144,8 +144,8 @@ def test_what_it_is_does_not_depend_on_where_it_lies(folder: Path, copied: Path)
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        ({}, "give either folder"),
-        ({"folder": "x", "hub": "a/b"}, "give either folder"),
+        ({}, r"give one of folder \(with sha256 and tokenizer_sha256\) and hub \(with revision, a full commit id\)"),
+        ({"folder": "x", "hub": "a/b"}, "give one of folder"),
         ({"folder": "x", "sha256": "0" * 64}, "folder needs sha256 and tokenizer_sha256"),
         ({"hub": "a/b"}, "hub needs revision"),
         ({"hub": "a/b", "revision": "main"}, "should match pattern"),

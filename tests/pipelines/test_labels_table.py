@@ -60,7 +60,7 @@ def test_unknown_columns_are_named(tmp_path: Path) -> None:
         (b"path,label\n", r"without a single row"),
         (b"path;label\na;x\n", r"without the column path, label; it has 'path;label'\. Allowed: comma-separated"),
         (b"path,label,label\na,x,y\n", r"with the column 'label' twice"),
-        ("path,label\nä,x\n".encode("latin-1"), r"byte 11 is not UTF-8.*save the table as CSV in UTF-8"),
+        ("path,label\nä,x\n".encode("latin-1"), r"byte 11 is not UTF-8.*save the file in UTF-8; spreadsheets call it CSV UTF-8"),
         (b'path,label\n"a,x\n', r"does not parse as CSV: unexpected end of data"),
     ],
 )

@@ -12,7 +12,7 @@ def test_a_text_is_described() -> None:
     found = inspect_text("Grüße an alle".encode())
     assert isinstance(found, TextInput)
     assert (found.id, found.n_characters, found.n_bytes) == (hashlib.sha256("Grüße an alle".encode()).hexdigest(), 13, 15)
-    assert (found.script, found.damage, found.personal) == ("LATIN", "", "")
+    assert (found.script, found.language, found.damage, found.personal) == ("LATIN", "de", "", "")
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe", "\u200b".encode()])

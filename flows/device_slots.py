@@ -1,0 +1,137 @@
+"""The device's global concurrency limit on the Prefect server: the queue that people see, and who is ahead in it.
+
+It lies between runs of different deployments, where no deployment's own limit reaches.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import re
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from flows.device_wait import Wait
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.events.schemas.events import Event
+
+_LOGGER = logging.getLogger(__name__)
+_LEASE_SECONDS = 60  # the shortest that Prefect allows
+# Prefect's own wait asks every half a minute and says nothing meanwhile.
+_SECONDS_BETWEEN_TRIES = 3.0
+_LOCKED_STATUS = 423
+_ACQUIRED = "prefect.concurrency-limit.acquired"
+_SOMEBODY = "another run"
+
+
+def limit_name(device: str) -> str:
+    """Of the global concurrency limit on the Prefect server.
+
+    Args:
+        device: One of `device_lock.device_names`.
+    """
+    host = re.sub(r"[^A-Za-z0-9.-]+", "-", platform.node()) or "machine"
+    return f"regraft-training-{host}-{device}"
+
+
+def take_slots(held: ExitStack, names: Sequence[str], wait: Wait) -> None:
+    """Waits for a slot of every limit, says for whom, and gives them back with `held`.
+
+    Does nothing without a server that outlives this process: nobody else would ask a temporary one. Where the server fails, a warning says
+    so, and the kernel's lock holds alone.
+
+    Args:
+        held: Ends when the training does.
+        names: Of the limits.
+        wait: For others.
+
+    Raises:
+        RefusedError: Others hold them for longer.
+    """
+    if not _in_run_of_a_server():
+        return
+    import httpx
+    from prefect.client.orchestration import get_client
+    from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+
+    said = None
+    try:
+        with get_client(sync_client=True) as client:
+            for name in names:
+                client.upsert_global_concurrency_limit_by_name(name, 1)
+            while not _taken(held, names):
+                holder = _holder(client, names)
+                if not wait.left_seconds:
+                    raise wait.over(", ".join(names), holder)
+                if holder != said:
+                    _LOGGER.warning("%s", wait.in_words(", ".join(names), holder))
+                    said = holder
+                time.sleep(min(_SECONDS_BETWEEN_TRIES, wait.left_seconds))
+    except (httpx.HTTPError, ConcurrencySlotAcquisitionError) as error:
+        _LOGGER.warning("The server gives no slot of %s (%s); the lock of this machine holds alone.", ", ".join(names), error)
+
+
+def _taken(held: ExitStack, names: Sequence[str]) -> bool:
+    """Tries once; False where another run holds one of them.
+
+    Raises:
+        ConcurrencySlotAcquisitionError: The server failed.
+    """
+    import httpx
+    from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+    from prefect.concurrency.sync import concurrency
+
+    # What is lost of the slot while the training runs (a server that restarts) must not end the training: the file still holds.
+    slots = concurrency(list(names), strict=True, max_retries=0, lease_duration=_LEASE_SECONDS, raise_on_lease_renewal_failure=False)
+    try:
+        held.enter_context(slots)
+    except ConcurrencySlotAcquisitionError as error:
+        cause = error.__cause__
+        if isinstance(cause, httpx.HTTPStatusError) and cause.response.status_code == _LOCKED_STATUS:
+            return False
+        raise
+    return True
+
+
+def _holder(client: SyncPrefectClient, names: Sequence[str]) -> str:
+    """The run that was the last to take one of the slots, by the server's events; these come seconds late, and then nobody is named.
+
+    The server keeps the holder of a lease, but no route tells it.
+    """
+    import httpx
+    from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        limits = [client.read_global_concurrency_limit_by_name(name) for name in names]
+        taken = [f"prefect.concurrency-limit.{limit.id}" for limit in limits if limit.active_slots]
+        wanted = EventFilter(event=EventNameFilter(name=[_ACQUIRED]), resource=EventResourceFilter(id=taken))
+        events = client.read_events(wanted, limit=1).events if taken else []
+        return next((run for event in events if (run := _run_behind(client, event))), _SOMEBODY)
+    except (httpx.HTTPError, ObjectNotFound):  # whether there is a slot is for the next try to find out
+        return _SOMEBODY
+
+
+def _run_behind(client: SyncPrefectClient, event: Event) -> str | None:
+    """The run that took the slot then, where it has not ended: the event of the one that holds it now may still be under way."""
+    for resource in event.related:
+        if resource.role == "flow-run":
+            run = client.read_flow_run(UUID(resource.id.rpartition(".")[2]))
+            ended = run.state is not None and run.state.is_final()
+            return None if ended else f"the run {run.name} ({run.id}), since {event.occurred:%Y-%m-%d %H:%M:%S} UTC,"
+    return None
+
+
+def _in_run_of_a_server() -> bool:
+    if "prefect" not in sys.modules:
+        return False
+    from prefect.context import FlowRunContext
+    from prefect.settings import PREFECT_API_URL
+
+    return FlowRunContext.get() is not None and PREFECT_API_URL.value() is not None

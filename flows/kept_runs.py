@@ -1,0 +1,58 @@
+"""What a run keeps in the workspace under its own id, one JSON file each, so that it can go on with it, or another run can end it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from pipelines.workspace import Workspace
+
+Content = TypeVar("Content", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class KeptRuns(Generic[Content]):
+    """`.regraft/FOLDER/RUN.json`.
+
+    Attributes:
+        folder: Its name.
+        kind: Of the content.
+    """
+
+    folder: str
+    kind: type[Content]
+
+    def save(self, workspace: Workspace, run: str, content: Content) -> None:
+        """Writes it in one step."""
+        path = self._path(workspace, run)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staging = path.with_suffix(f".{os.getpid()}.part")
+        staging.write_text(content.model_dump_json(indent=2), encoding="utf-8")
+        staging.replace(path)
+
+    def read(self, workspace: Workspace, run: str) -> Content | None:
+        """None where the run has none, or where the file is none that this version can read."""
+        try:
+            return self.kind.model_validate(json.loads(self._path(workspace, run).read_bytes()))
+        except (FileNotFoundError, ValidationError, ValueError):
+            return None
+
+    def all(self, workspace: Workspace) -> Iterator[Content]:
+        """Of all runs, in no order."""
+        for path in (workspace.state / self.folder).glob("*.json"):
+            content = self.read(workspace, path.stem)
+            if content is not None:
+                yield content
+
+    def forget(self, workspace: Workspace, run: str) -> None:
+        """Removes it, where it is there."""
+        self._path(workspace, run).unlink(missing_ok=True)
+
+    def _path(self, workspace: Workspace, run: str) -> Path:
+        return workspace.state / self.folder / f"{run}.json"
