@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,11 +17,12 @@ from flows.ingestion import ingest_source
 from flows.new_workspace import init_workspace
 from flows.retraining import Retraining
 from flows.session import open_session
-from flows.snapshots import as_text, snapshot_source
+from flows.snapshots import as_text, snapshot_source, snapshot_unlabelled
 from pipelines.core.errors import ConfigurationError, DataError
 from pipelines.unlabelled import read_unlabelled, snapshot_names
 from pipelines.versioning.dataset import dataset_version
 from tests.conftest import git
+from tests.flows.test_adapting import answered
 from tests.pipelines import tiny_sounds, tiny_texts
 
 pytestmark = [
@@ -101,6 +103,23 @@ def test_a_snapshot_of_a_source_leaves_out_what_is_known_and_is_the_same_twice(
     few = snapshot_source(open_session(workspace, None, ["adaptation.n_newest=16"]), new, FIELD)
     assert {item.id for item in few.samples} < {item.id for item in again.samples}
     assert len(few.samples) == 16
+
+
+def test_what_the_endpoint_has_kept_becomes_a_snapshot_of_its_kind(made: tuple[Path, Path]) -> None:
+    workspace, _ = made
+    session = open_session(workspace)
+    if session.config.task == "text":
+        inputs = [text.encode() for text, _ in shouted(20, seed=13)]
+        known = tiny_texts.sentences(1)[0][0].upper().encode()
+    else:
+        inputs = [tiny_sounds.as_file(0.2 * tiny_sounds.sound("high", seed), kind="OGG") for seed in range(800, 820)]
+        known = tiny_sounds.as_file(tiny_sounds.sound(tiny_sounds.LABELS[0], 0), kind="FLAC")
+    for number, content in enumerate([*inputs, known]):
+        answered(session.workspace.serving, content, number, domain=FIELD)
+    snapshot = snapshot_unlabelled(session)
+    assert {item.id for item in snapshot.samples} == {hashlib.sha256(content).hexdigest() for content in inputs}
+    assert (snapshot.n_known, snapshot.n_unusable) == (1, 0)
+    assert {(item.domain, item.arrival) for item in snapshot.samples} == {(FIELD, "2026-11-20")}
 
 
 def test_a_run_adapts_to_the_snapshot_that_is_named_and_labels_of_its_domain_decide(made: tuple[Path, Path], tmp_path: Path) -> None:
