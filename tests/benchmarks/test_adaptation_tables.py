@@ -51,3 +51,9 @@ def test_what_the_text_says() -> None:
     assert all(float(rows[pair, "coral"]["gain_mean"]) < 0 for pair in near)
     assert all(float(rows["mnist -> scanner", way]["target_max"]) < 0.35 for way in ("bn", "coral", "dann", "shot"))
     assert float(rows["mnist -> scanner", "ceiling"]["target_min"]) > 0.9
+    books = [rows["books -> electronics", way] for way in ("coral", "dann", "shot")]
+    assert all(abs(float(row["gain_mean"])) <= 0.01 for row in books)
+    assert float(rows["books -> electronics", "ceiling"]["gain_mean"]) <= 0.03
+    speaker = {way: float(rows["not george -> george", way]["gain_mean"]) for way in ("bn", "coral", "dann", "shot")}
+    assert speaker["dann"] > 0.2 > 0 > speaker["shot"] == min(speaker.values())
+    assert float(rows["not george -> george", "source only"]["target_mean"]) < 0.4
