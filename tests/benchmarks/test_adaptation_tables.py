@@ -54,6 +54,9 @@ def test_what_the_text_says() -> None:
     books = [rows["books -> electronics", way] for way in ("coral", "dann", "shot")]
     assert all(abs(float(row["gain_mean"])) <= 0.01 for row in books)
     assert float(rows["books -> electronics", "ceiling"]["gain_mean"]) <= 0.03
-    speaker = {way: float(rows["not george -> george", way]["gain_mean"]) for way in ("bn", "coral", "dann", "shot")}
-    assert speaker["dann"] > 0.2 > 0 > speaker["shot"] == min(speaker.values())
-    assert float(rows["not george -> george", "source only"]["target_mean"]) < 0.4
+    for pair in ("not george -> george", "not yweweler -> yweweler"):
+        gains = {way: float(rows[pair, way]["gain_mean"]) for way in ("bn", "coral", "dann", "shot")}
+        assert gains["dann"] > 0.1
+        assert gains["shot"] == min(gains.values()) < -0.08
+        assert max(gains["bn"], gains["coral"]) < 0
+        assert float(rows[pair, "source only"]["target_mean"]) < 0.4
