@@ -35,7 +35,7 @@ def test_the_summary_is_that_of_the_draws() -> None:
     """Means and counts by pandas, apart from the benchmark's own way."""
     draws = pd.read_csv(RESULTS / "domain_adaptation.csv")
     plain = draws[draws.method == "source only"].set_index(["pair", "seed"]).target_accuracy
-    draws["gain"] = draws.target_accuracy - draws.set_index(["pair", "seed"]).index.map(plain)
+    draws["gain"] = draws.target_accuracy - draws.set_index(["pair", "seed"]).index.map(plain.to_dict())
     for row in read("domain_adaptation_summary"):
         of_row = draws[(draws.pair == row["pair"]) & (draws.method == row["method"])]
         assert float(row["target_mean"]) == pytest.approx(of_row.target_accuracy.mean(), abs=1e-4)

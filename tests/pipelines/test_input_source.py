@@ -24,7 +24,8 @@ def test_a_folder_is_searched_for_what_the_task_takes(tmp_path: Path) -> None:
 
 def test_a_table_of_texts_holds_them_and_its_labels_are_not_looked_at(tmp_path: Path) -> None:
     table = tmp_path / "reviews.jsonl"
-    table.write_text("".join(json.dumps(row) + "\n" for row in ({"text": "soup"}, {"text": "salt", "label": "?"}, {"text": []})))
+    rows: list[dict[str, object]] = [{"text": "soup"}, {"text": "salt", "label": "?"}, {"text": []}]
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = find_inputs(table, "text")
     assert [one.text for one in found.inputs] == ["soup", "salt", None]
     assert [read_input(found.root, one) for one in found.inputs[:2]] == [b"soup", b"salt"]
