@@ -21,7 +21,10 @@ def render(text: str) -> str:
 
 
 def table() -> str:
-    """A row for each pair and method: the target's accuracy, the gain, the source's accuracy, and what papers report of the same pair."""
+    """A row for each pair and method: the target's accuracy, the gain, the source's accuracy, and what papers report of the same pair.
+
+    Draws of one kind of input are as many as were measured; the column `seeds with a gain` has their number.
+    """
     papers = json.loads((RESULTS / "domain_adaptation_summary.json").read_bytes())["papers"]
     header = ("from -> to", "method", "target: mean (min to max)", "gain", "seeds with a gain", "source", "seconds", "in papers")
     return markdown_table(header, [_cells(row, papers) for row in read("domain_adaptation_summary")])
@@ -48,7 +51,7 @@ def _reported(row: Row, papers: list[Mapping[str, object]]) -> str:
         figures = paper.get(row["pair"])
         if isinstance(figures, dict) and row["method"] in figures:
             found.append(f"{100 * figures[row['method']]:.1f} % ({str(paper['paper']).partition(',')[0].partition(' (')[0]})")
-    return ", ".join(found)
+    return ", ".join(found) or "none known"
 
 
 def _percent(text: str) -> str:

@@ -7,17 +7,12 @@ dataset version and the method in the bundle's lineage.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
 
-from flows.ingestion import finished_later
 from flows.pending import read_pending
 from flows.session import Session
+from flows.snapshots import snapshot_unlabelled
 from pipelines.config import AdaptationGate, AdaptMethod, ProjectConfig
 from pipelines.core.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from pipelines.unlabelled import RawInput, Snapshot
 
 # The kind of a trigger.
 ADAPT = "adapt"
@@ -37,7 +32,7 @@ def adapted_session(session: Session, run: str) -> Session:
     method = _method_of_waiting(session, run)
     if method is None:
         require_adaptable(session.config)
-        method = _with_snapshot(session.config, snapshot_unlabelled(session).name)
+        method = session.config.adapting.model_copy(update={"unlabelled": _named_snapshot(session) or snapshot_unlabelled(session).name})
     gates = session.config.gates
     if not any(isinstance(gate, AdaptationGate) for gate in gates):
         gates = (*gates, AdaptationGate())
@@ -58,59 +53,20 @@ def require_adaptable(config: ProjectConfig) -> None:
         )
 
 
-def snapshot_unlabelled(session: Session) -> Snapshot:
-    """Adds the newest inputs that the endpoint has kept and nobody has labelled to the data, as a new dataset version.
-
-    The same inputs make no new version. A run that is killed meanwhile leaves its mark, and the next one commits what it finds.
+def _named_snapshot(session: Session) -> str | None:
+    """The snapshot that the section `adaptation` names; nothing where it names none, and of a conf file whose own method is `adapt`.
 
     Raises:
-        DataError: There is none, or none that could be used.
+        ConfigurationError: The data have no such snapshot.
+        IntegrityError: Its table is not as it was made.
     """
-    from pipelines.known_content import KnownContent
-    from pipelines.labels_table import held_by_task, read_labels_table
-    from pipelines.unlabelled import add_snapshot
-    from pipelines.versioning.dataset import commit_dataset
+    from pipelines.unlabelled import read_unlabelled
 
-    workspace, config = session.workspace, session.config
-    with finished_later(session):
-        table = read_labels_table(workspace.data / config.data.labels_table, holds=held_by_task(config.task))
-        known = KnownContent(workspace.data, table.rows)
-        known.hash_files()
-        n_most = _settings(config).n_newest
-        snapshot = add_snapshot(workspace.data, unlabelled_inputs(session), known, n_most, workspace.state / "tmp" / "unlabelled")
-        commit_dataset(workspace.root, f"{len(snapshot.samples)} unlabelled inputs, {snapshot.name}")
-    return snapshot
-
-
-def unlabelled_inputs(session: Session) -> Iterator[RawInput]:
-    """Inputs that the endpoint has kept, the newest first, without those that somebody has labelled: they may be test samples tomorrow."""
-    from pipelines.core.request_log import read_requests
-    from pipelines.dataset import DEFAULT_DOMAIN
-    from pipelines.label_queue import read_labels
-    from pipelines.unlabelled import RawInput
-
-    serving = session.workspace.serving
-    labelled = {str(line["request_id"]) for line in read_labels(serving / "log")}
-    # Of a log of millions of lines only those few are held that have an input.
-    kept = [_essentials(line) for line in read_requests(serving / "log") if line["raw_sha256"]]
-    also_labelled = {sha256 for request, _, sha256, _ in kept if request in labelled}
-    for _, time, sha256, domain in sorted(kept, key=lambda row: row[1], reverse=True):
-        if sha256 not in also_labelled:
-            yield RawInput(serving / "raw" / sha256, domain or DEFAULT_DOMAIN, time[:10])
-
-
-def _essentials(line: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    return str(line["request_id"]), str(line["time"]), str(line["raw_sha256"]), str(line["domain"])
-
-
-def _settings(config: ProjectConfig) -> AdaptMethod:
-    return config.method if isinstance(config.method, AdaptMethod) else config.adaptation
-
-
-def _with_snapshot(config: ProjectConfig, name: str) -> AdaptMethod:
-    if isinstance(config.method, AdaptMethod):
-        return config.method.model_copy(update={"unlabelled": name})
-    return config.adaptation.model_copy(update={"unlabelled": name, "source": config.method})
+    config = session.config
+    name = None if isinstance(config.method, AdaptMethod) else config.adaptation.unlabelled
+    if name is not None:
+        read_unlabelled(session.workspace.data, name)
+    return name
 
 
 def _method_of_waiting(session: Session, run: str) -> AdaptMethod | None:

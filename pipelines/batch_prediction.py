@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core.errors import ConfigurationError, DataError
 from pipelines.core.predict import TRUNCATED
-from pipelines.image_files import IMAGE_SUFFIXES
-from pipelines.modalities.audio_inputs import AUDIO_SUFFIXES
+from pipelines.input_source import OneInput, find_inputs, read_input
 from pipelines.progress import Progress, silent
-from pipelines.text_rows import TEXT_COLUMN, text_bytes
-from pipelines.text_tables import TEXT_TABLE_SUFFIXES, read_text_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,46 +64,6 @@ class BatchSummary:
         return f"{self.n_predicted} predicted by bundle {self.bundle}{unread}{cut}"
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """What a bundle takes.
-
-    Attributes:
-        noun: Of one input.
-        suffixes: Of files in a folder.
-        tables: Endings of tables.
-        column: Of a table: names of files, or the texts themselves.
-    """
-
-    noun: str
-    suffixes: tuple[str, ...]
-    tables: tuple[str, ...] = (".csv", ".parquet")
-    column: str = "path"
-
-
-# By the bundle's task.
-_KINDS: Mapping[str, _Kind] = {
-    "image": _Kind("image", IMAGE_SUFFIXES),
-    "text": _Kind("text", (".txt",), TEXT_TABLE_SUFFIXES, TEXT_COLUMN),
-    "audio": _Kind("sound", AUDIO_SUFFIXES),
-}
-
-
-@dataclass(frozen=True)
-class _Input:
-    """One input: a file, a text, or a row of a table that is neither."""
-
-    path: str
-    text: str | None = None
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class _Inputs:
-    root: Path
-    inputs: list[_Input]
-
-
 def predict_files(predictor: Predictor, source: Path, out: Path, progress: Progress = silent) -> BatchSummary:
     """Predicts every input of a source and writes the file in one step: it is there whole, or as it was before.
 
@@ -126,7 +83,7 @@ def predict_files(predictor: Predictor, source: Path, out: Path, progress: Progr
     import pyarrow as pa
 
     _check_out(out, source)
-    found = _find(source, _KINDS[predictor.manifest.task])
+    found = find_inputs(source, predictor.manifest.task)
     n_inputs = len(found.inputs)
     schema, counts, n_truncated = _schema(predictor), Counter[str](), 0
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
@@ -143,8 +100,8 @@ def predict_files(predictor: Predictor, source: Path, out: Path, progress: Progr
     return BatchSummary(out, predictor.bundle, n_predicted, n_inputs - n_predicted, n_truncated, dict(sorted(counts.items())))
 
 
-def _rows(predictor: Predictor, root: Path, inputs: Sequence[_Input]) -> list[dict[str, Any]]:
-    read = [_read(root, one) for one in inputs]
+def _rows(predictor: Predictor, root: Path, inputs: Sequence[OneInput]) -> list[dict[str, Any]]:
+    read = [read_input(root, one) for one in inputs]
     usable = [index for index, content in enumerate(read) if isinstance(content, bytes)]
     answers = _answers(predictor, [read[index] for index in usable])  # type: ignore[misc]
     by_index = dict(zip(usable, answers, strict=True))
@@ -174,65 +131,6 @@ def _answers(predictor: Predictor, samples: list[bytes]) -> list[dict[str, Any] 
         {"label": label, "confidence": float(sure), **one, **dict(zip(names, row, strict=True))}
         for label, sure, one, row in zip(answered.labels, answered.confidences, cut, probabilities, strict=True)
     ]
-
-
-def _read(root: Path, one: _Input) -> bytes | str:
-    if one.problem or one.text is not None:
-        return one.problem or text_bytes(one.text or "")
-    try:
-        return (root / one.path).read_bytes()
-    # A name with a null byte is a ValueError.
-    except (OSError, ValueError) as error:
-        return f"cannot be read ({getattr(error, 'strerror', None) or error})"
-
-
-def _find(source: Path, kind: _Kind) -> _Inputs:
-    if source.is_dir():
-        files = sorted(path for path in source.rglob("*") if path.suffix.lower() in kind.suffixes and path.is_file())
-        found = _Inputs(source, [_Input(path.relative_to(source).as_posix()) for path in files])
-    elif source.is_file() and source.suffix.lower() in kind.tables:
-        found = _Inputs(source.parent, _of_table(source, kind))
-    else:
-        raise ConfigurationError(
-            got=f"no folder and no table at {source}.",
-            allowed=f"a folder of {kind.noun}s, or a table ({', '.join(kind.tables)}) with the column {kind.column}.",
-            next_step="correct the path.",
-        )
-    if not found.inputs:
-        raise DataError(
-            got=f"{source}, which names no {kind.noun}.",
-            allowed=f"at least one: {', '.join(kind.suffixes)}.",
-            next_step=f"name the folder that holds the {kind.noun}s, or a table with the column {kind.column}.",
-        )
-    return found
-
-
-def _of_table(table: Path, kind: _Kind) -> list[_Input]:
-    if kind.column != TEXT_COLUMN:
-        return [_Input(path) for path in _paths_of_table(table)]
-    content = read_text_table(table, holds="unlabelled texts")
-    unread = [_Input(finding.where, problem=finding.problem) for finding in content.findings]
-    return [*(_Input(row.path, row.text) for row in content.rows), *unread]
-
-
-def _paths_of_table(table: Path) -> list[str]:
-    import pandas as pd
-
-    try:
-        content = pd.read_csv(table, dtype=str, keep_default_na=False) if table.suffix.lower() == ".csv" else pd.read_parquet(table)
-    except (OSError, ValueError) as error:  # pyarrow's and pandas' own errors are ValueErrors
-        raise DataError(
-            got=f"the table {table}, which cannot be read: {error}.",
-            allowed="CSV in UTF-8, or Parquet.",
-            next_step="write the table again.",
-        ) from error
-    if "path" not in content.columns:
-        raise DataError(
-            got=f"the table {table} with the columns {', '.join(map(str, content.columns))}.",
-            allowed="a column named path, with paths relative to the table's folder.",
-            next_step="rename the column.",
-        )
-    return [str(path) for path in content["path"]]
 
 
 def _check_out(out: Path, source: Path) -> None:

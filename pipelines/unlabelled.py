@@ -1,6 +1,6 @@
-"""Snapshots of unlabelled samples: inputs that an endpoint kept, as a part of the dataset version.
+"""Snapshots of unlabelled samples, inputs that an endpoint kept or that somebody has collected, as a part of the dataset version.
 
-    data/unlabelled/files/                 the inputs, each named by the start of its sha256
+    data/unlabelled/files/                 the inputs, each named by the start of its sha256; texts are files, too
     data/unlabelled/NAME/samples.csv       id, path, domain, arrival of a snapshot's samples; NAME is the start of its sha256
 
 They lie below `data/` and not beside it: what a model was adapted to is then named by the very digest that names what it was trained on,
@@ -19,9 +19,12 @@ from pathlib import Path
 
 from pipelines.core.errors import ConfigurationError, DataError, Finding, IntegrityError
 from pipelines.dataset import Sample
-from pipelines.image_files import ImageFile, inspect_bytes
+from pipelines.input_files import Unusable
 from pipelines.known_content import KnownContent
+from pipelines.known_texts import KnownTexts
+from pipelines.modalities.inspection import INPUTS, InputFile, extension_of
 from pipelines.staging import replace_file
+from pipelines.text_rows import text_bytes
 
 FOLDER = "unlabelled"
 _COLUMNS = ("id", "path", "domain", "arrival")
@@ -48,16 +51,20 @@ class UnlabelledSample:
 
 @dataclass(frozen=True)
 class RawInput:
-    """A file that may become an unlabelled sample.
+    """An input that may become an unlabelled sample.
 
     Attributes:
-        file: Named by its sha256.
+        file: That holds it.
         domain, arrival: As of an `UnlabelledSample`.
+        sha256: Of its bytes, where that is known: a file with others is not used.
+        text: The input itself, where it stands in a table.
     """
 
     file: Path
     domain: str
     arrival: str
+    sha256: str = ""
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class Snapshot:
     Attributes:
         name: 16 hex digits.
         samples: In the order of their ids.
-        n_known: Inputs left out because their bytes, or the picture in them, are in the labelled data.
+        n_known: Inputs left out because their bytes, or the same picture, text or sound, are in the labelled data.
         n_unusable: Inputs left out because they are not there any more, are not what their name says, or do not decode.
     """
 
@@ -77,7 +84,9 @@ class Snapshot:
     n_unusable: int
 
 
-def add_snapshot(data: Path, inputs: Iterable[RawInput], known: KnownContent, n_most: int, staging: Path) -> Snapshot:
+def add_snapshot(
+    data: Path, inputs: Iterable[RawInput], known: KnownContent | KnownTexts, n_most: int, staging: Path, task: str = "image"
+) -> Snapshot:
     """Adds a snapshot of the first usable inputs to the data; the same inputs give the same snapshot and change nothing.
 
     Args:
@@ -86,34 +95,35 @@ def add_snapshot(data: Path, inputs: Iterable[RawInput], known: KnownContent, n_
         known: Of the labelled data, its files hashed.
         n_most: Samples at most.
         staging: A folder for unfinished files on the same file system.
+        task: What the inputs are.
 
     Raises:
         DataError: None of the inputs can be used.
     """
-    chosen: dict[str, tuple[UnlabelledSample, bytes]] = {}
+    chosen: dict[str, UnlabelledSample] = {}
     n_known = n_unusable = 0
     for item in inputs:
-        if item.file.name in chosen or len(chosen) >= n_most:
+        if item.sha256 in chosen or len(chosen) >= n_most:
             continue
-        image = _usable(item)
-        if image is None:
+        content = _content(item)
+        found = Unusable("") if content is None else INPUTS[task].inspect(content)
+        if isinstance(found, Unusable) or content is None or item.sha256 not in ("", found.id):
             n_unusable += 1
-        elif known.labels_of_bytes(image[0].id) or known.labels_of_copies(image[0]):
+        elif found.id not in chosen and (known.labels_of_bytes(found.id) or known.labels_of_copies(found)):
             n_known += 1
-        else:
-            chosen[image[0].id] = (_sample(item, image[0]), image[1])
+        elif found.id not in chosen:
+            sample = chosen[found.id] = _sample(item, found)
+            if not (data / sample.path).is_file():  # at once: thousands of sounds would not fit into memory
+                replace_file(data / sample.path, content, staging)
     if not chosen:
         raise DataError(
             got=f"no unlabelled input: {n_known} are known to the labelled data, {n_unusable} cannot be used.",
-            allowed="raw inputs of requests that nobody has labelled.",
-            next_step="set serving.sample_raw_frac above 0 and let the endpoint answer requests.",
+            allowed=f"{INPUTS[task].noun}s that nobody has labelled: raw inputs of requests, or a folder or table of them.",
+            next_step="set serving.sample_raw_frac above 0 and let the endpoint answer requests, or name others.",
         )
-    samples = tuple(sample for _, (sample, _) in sorted(chosen.items()))
+    samples = tuple(sample for _, sample in sorted(chosen.items()))
     table = _as_table(samples)
     snapshot = Snapshot(_name(table), samples, n_known, n_unusable)
-    for sample, content in chosen.values():
-        if not (data / sample.path).is_file():
-            replace_file(data / sample.path, content, staging)
     place = data / FOLDER / snapshot.name / "samples.csv"
     if not place.is_file():  # last: a table names only what is there
         replace_file(place, table, staging)
@@ -171,18 +181,19 @@ def refuse_judged_samples(samples: Sequence[Sample], unlabelled: Sequence[Unlabe
         )
 
 
-def _usable(item: RawInput) -> tuple[ImageFile, bytes] | None:
+def _content(item: RawInput) -> bytes | None:
+    if item.text is not None:
+        return text_bytes(item.text)
     try:
-        content = item.file.read_bytes()
-    except OSError:
+        return item.file.read_bytes()
+    # A table may name a path with a null byte.
+    except (OSError, ValueError):
         return None
-    image = inspect_bytes(content)
-    return (image, content) if isinstance(image, ImageFile) and image.id == item.file.name else None
 
 
-def _sample(item: RawInput, image: ImageFile) -> UnlabelledSample:
-    path = f"{FOLDER}/files/{image.id[:_N_FILE_DIGITS]}{image.extension}"
-    return UnlabelledSample(image.id, path, item.domain, item.arrival)
+def _sample(item: RawInput, found: InputFile) -> UnlabelledSample:
+    path = f"{FOLDER}/files/{found.id[:_N_FILE_DIGITS]}{extension_of(found)}"
+    return UnlabelledSample(found.id, path, item.domain, item.arrival)
 
 
 def _as_table(samples: Sequence[UnlabelledSample]) -> bytes:

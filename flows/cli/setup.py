@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     data_app.command("sample")(data_sample)
     data_app.command("commit")(data_commit)
     data_app.command("relabel")(data_relabel)
+    data_app.command("unlabelled")(data_unlabelled)
     app.add_typer(data_app, name="data")
     backbones_app.command("list")(backbones_list)
     backbones_app.command("rank")(backbones_rank)
@@ -101,6 +102,29 @@ def data_relabel(
         print_json(relabelled.as_json())
     else:
         stderr_console().print(relabelled.as_text(), markup=False, highlight=False, soft_wrap=True)
+
+
+def data_unlabelled(
+    source: Annotated[Path, typer.Argument(help="A folder of images or sounds, or a table; of texts a table with text, or .txt files.")],
+    domain: Annotated[str, typer.Option("--domain", help="Where they come from: its labelled test samples judge the adaptation.")],
+    workspace: WorkspaceOption = HERE,
+    conf: ConfOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Adds inputs without labels to data/ as a new dataset version, and says how a model is adapted to them."""
+    from flows.cli.console import print_json, stderr_console
+    from flows.exclusive import only_writer
+    from flows.session import open_session
+    from flows.snapshots import as_json as snapshot_as_json
+    from flows.snapshots import as_text, snapshot_source
+
+    session = open_session(workspace, conf)
+    with only_writer(session.workspace):
+        snapshot = snapshot_source(session, source.expanduser(), domain)
+    if as_json:
+        print_json(snapshot_as_json(snapshot))
+    else:
+        stderr_console().print(as_text(snapshot), markup=False, highlight=False, soft_wrap=True)
 
 
 def ingest(

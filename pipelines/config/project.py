@@ -101,13 +101,19 @@ class ProjectConfig(Section):
             return f"method: {problem}" if problem else ""
         # Few projects ever adapt: what the section's defaults do not suit is refused where an adaptation may start by itself.
         starts = self.trigger.adapt_without_labels
-        problem = self.adaptation_problem() if starts else method_problem(self.task, self.adaptation) if self.task == "image" else ""
+        if starts and self.adaptation.unlabelled is not None:
+            return "adaptation: unlabelled names one snapshot, and trigger.adapt_without_labels adapts to the inputs of its day; remove one"
+        problem = self.adaptation_problem() if starts else method_problem(self.task, self.adapting)
         return f"adaptation: {problem}" if problem else ""
 
     def adaptation_problem(self) -> str:
         """Why `regraft retrain --adapt` cannot run under this configuration; empty where it can."""
-        method = self.method if isinstance(self.method, AdaptMethod) else self.adaptation
-        return adaptation_problem(self.task, self.labels_per_sample, self.compute.processes, method)
+        return adaptation_problem(self.task, self.labels_per_sample, self.compute.processes, self.adapting)
+
+    @property
+    def adapting(self) -> AdaptMethod:
+        """How a run adapts: as the method says where it is `adapt`; else the section `adaptation`, of what the method gives."""
+        return self.method if isinstance(self.method, AdaptMethod) else self.adaptation.model_copy(update={"source": self.method})
 
     @model_validator(mode="after")
     def _no_duplicates(self) -> ProjectConfig:
@@ -141,8 +147,8 @@ class ProjectConfig(Section):
             )
         if isinstance(self.method, AdaptMethod) and not any(isinstance(gate, AdaptationGate) for gate in self.gates):
             raise ValueError("method adapt needs the gate adaptation: add {kind: adaptation} to the gates")
-        if self.adaptation.unlabelled is not None or self.adaptation.source != AdaptMethod().source:
-            raise ValueError("adaptation names unlabelled samples or a source; a run takes its own snapshot, and the project's method")
+        if self.adaptation.source != AdaptMethod().source:
+            raise ValueError("adaptation names a source; it is the project's method that is adapted: remove it")
         return self
 
     @model_validator(mode="after")

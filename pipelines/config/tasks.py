@@ -32,8 +32,8 @@ BACKBONES: Mapping[str, tuple[str, ...]] = {
 _METHODS = ("auto", "probe", "prototype", "fine_tune", "lp_ft", "gradual", "scratch")
 METHODS: Mapping[str, tuple[str, ...]] = {
     "image": (*_METHODS, "lora", "adapt"),
-    "text": (*_METHODS, "lora", "setfit"),
-    "audio": _METHODS,
+    "text": (*_METHODS, "lora", "setfit", "adapt"),
+    "audio": (*_METHODS, "adapt"),
 }
 # By task, what a recipe says where nothing is stated. Transformers are tuned at rates far below those of convolutions (Devlin et al. 2018,
 # https://arxiv.org/abs/1810.04805: 2e-5 to 5e-5 for all layers; Howard and Ruder 2018 for rates that fall on the way down).
@@ -45,6 +45,12 @@ _POLICY: Mapping[str, str] = {"text": "none", "audio": "spec_augment"}
 # How loud a sound is says how far the microphone was: without it a network learns the levels of the speakers that it heard, and fails on a
 # quieter one (docs/guides/audio.md has the measurements).
 _GAIN_DB: Mapping[str, float] = {"audio": 12.0}
+# By task, what the recipes of `dann` and `shot` say where nothing is stated: they go on from a model that is trained already, at half the
+# rate, and with nothing changed at random.
+_ADAPT_RECIPE: Mapping[str, Mapping[str, Any]] = {
+    "text": {"epochs": 4, "learning_rate": 5e-5, "layer_decay": 0.9, "weight_decay": 0.01},
+    "audio": {"batch_size": 16},
+}
 # Adapters start at no effect and are few: they take higher rates (Hu et al. 2021, https://arxiv.org/abs/2106.09685: 4e-4 to 5e-4).
 _LORA_RATE: Mapping[str, float] = {"text": 5e-4}
 _RECIPES = ("fine_tune", "lp_ft", "gradual", "scratch", "lora")
@@ -56,7 +62,8 @@ def with_task_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     if task not in _RECIPE:
         return dict(values)
     gates = values.get("gates")
-    changed = {"gates": [_with_corruptions(gate, task) for gate in gates]} if isinstance(gates, list | tuple) else {}
+    changed: dict[str, Any] = {"gates": [_with_corruptions(gate, task) for gate in gates]} if isinstance(gates, list | tuple) else {}
+    changed["adaptation"] = _adapting(values.get("adaptation", {}), task)
     return {**values, **changed, **_method_of(values.get("method", {"kind": "auto"}), task)}
 
 
@@ -65,7 +72,19 @@ def _method_of(method: Any, task: str) -> dict[str, Any]:
         return {}
     if method.get("kind") == "auto" and isinstance(inner := method.get("fine_tune", {}), Mapping):
         return {"method": {**method, "fine_tune": with_task_recipe(inner, task)}}
+    if method.get("kind") == "adapt":
+        source = _method_of(method.get("source", {"kind": "auto"}), task)
+        return {"method": {**_adapting(method, task), **({"source": source["method"]} if source else {})}}
     return {"method": with_task_recipe(method, task)} if method.get("kind") in _RECIPES else {}
+
+
+def _adapting(section: Any, task: str) -> Any:
+    """What is said of `adapt`, with what it does not say of the way taken; settings of another way are refused, so it gets none."""
+    by = section.get("by", "shot") if isinstance(section, Mapping) else None
+    way = section.get(by, {}) if by in ("dann", "shot") else None
+    if not isinstance(way, Mapping) or not isinstance(recipe := way.get("recipe", {}), Mapping):
+        return section
+    return {**section, by: {**way, "recipe": {**_ADAPT_RECIPE[task], **recipe}}}
 
 
 def _with_corruptions(gate: Any, task: str) -> Any:
@@ -158,6 +177,8 @@ def adaptation_problem(task: str, labels_per_sample: str, processes: int, method
     """
     if problem := method_problem(task, method):
         return problem
+    if method.by == "bn" and task == "text":
+        return "adapt by: bn measures batch norms anew, and transformers of texts have none; write by: coral, dann or shot"
     if method.by == "shot" and labels_per_sample != "one":
         return "adapt by: shot is for one label a sample, as answers exclude each other in its loss; with many write by: bn, coral or dann"
     if method.by in ("dann", "shot") and processes > 1:

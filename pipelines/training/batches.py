@@ -54,6 +54,29 @@ def epoch_batches(seed: int, epoch: int, n_samples: int, batch_size: int) -> lis
     return np.split(order, starts)
 
 
+def changed_batch(
+    batch: torch.Tensor,
+    augment: AugmentSection,
+    flips: tuple[Literal["horizontal", "vertical"], ...],
+    preprocess: Preprocess,
+    seeds: Sequence[int],
+) -> torch.Tensor:
+    """The batch with its samples changed at random, as their kind allows.
+
+    Args:
+        batch: Images float32 [b, c, h, w], texts int64 [b, l], or sounds float32 [b, p, 1, t, m].
+        augment: Policy, gain and magnitude.
+        flips: Directions that leave the label of an image true.
+        preprocess: Says of which kind they are.
+        seeds: One for each sample: its change depends on nothing else.
+    """
+    if isinstance(preprocess, TextPreprocess):
+        return drop_tokens(batch, augment, seeds)
+    if isinstance(preprocess, AudioPreprocess):
+        return change_spectrograms(batch, augment, preprocess, seeds)
+    return augment_batch(batch, augment, flips, preprocess, seeds)
+
+
 @dataclass(frozen=True)
 class StepBatch:
     """What one process has of one step.
@@ -112,13 +135,6 @@ class Batches:
             for step, (chosen, needed, batch) in enumerate(zip(every, wanted, loaded, strict=True), start=first_step):
                 yield self._step_batch(chosen, needed, batch, epoch, step)
 
-    def _augmented(self, batch: torch.Tensor, preprocess: Preprocess, seeds: Sequence[int]) -> torch.Tensor:
-        if isinstance(preprocess, TextPreprocess):
-            return drop_tokens(batch, self.augment, seeds)
-        if isinstance(preprocess, AudioPreprocess):
-            return change_spectrograms(batch, self.augment, preprocess, seeds)
-        return augment_batch(batch, self.augment, self.flips, preprocess, seeds)
-
     def _needed(self, chosen: NDArray[np.int64]) -> NDArray[np.int64]:
         # A sample is mixed with any other of its batch, whichever process that belongs to.
         if self._mixes:
@@ -133,7 +149,7 @@ class Batches:
         targets = torch.from_numpy(self.source.targets[needed]).to(self.runtime.device)
         if self.preprocess is not None:
             seeds = [stateless_seed("augment", self.seed, epoch, self.source.samples[int(index)].id) for index in needed]
-            batch = self._augmented(batch, self.preprocess, seeds)
+            batch = changed_batch(batch, self.augment, self.flips, self.preprocess, seeds)
         if not self._mixes:
             return StepBatch(chosen, batch, targets[: len(self.runtime.shard(chosen))])
         mixed, soft = mix_batch(batch, self.objective.soft_targets(targets), self.augment, stateless_seed("mix", self.seed, epoch, step))

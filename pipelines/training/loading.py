@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.core.modalities.text import padded
+from pipelines.core.modalities.text import PADDING_ID
 from pipelines.training.inputs import BatchSource
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # What one thread decodes at a time: large batches are shared out, so that the first is there soon and few of them lie in memory.
 _SAMPLES_PER_TASK = 32
+# float32 [b, p, 1, t, m].
+_SOUND_NDIM = 5
 # Of whole batches, besides what the threads are working on.
 _BATCHES_AHEAD = 2
 _CGROUP = Path("/sys/fs/cgroup")
@@ -95,7 +97,7 @@ class _Batch:
         self._pinned = device.startswith("cuda")
         self._lock = threading.Lock()
         self._tensor: torch.Tensor | None = None
-        self._texts: dict[int, NDArray[Any]] = {}
+        self._parts: dict[int, NDArray[Any]] = {}
         starts = range(0, len(indices), _SAMPLES_PER_TASK)
         self._tasks: list[Future[None]] = [
             pool.submit(self._fill, source.batch, indices[start : start + _SAMPLES_PER_TASK], start) for start in starts
@@ -106,23 +108,34 @@ class _Batch:
         """Waits for it."""
         for task in self._tasks:
             task.result()
-        if self._texts:
-            return self._padded_texts()
+        if self._parts:
+            return self._padded()
         if self._tensor is None:
             raise ValueError("a batch without samples")
         return self._tensor
 
-    def _padded_texts(self) -> torch.Tensor:
+    def _padded(self) -> torch.Tensor:
+        """Texts and sounds: each part is padded to its own longest one, and how long the batch is, is known when all are there."""
         import torch
 
-        # Each part is padded to its own longest text: how long the batch is, is known when all are there.
-        tensor = torch.from_numpy(padded([row for start in sorted(self._texts) for row in self._texts[start]]))
-        return tensor.pin_memory() if self._pinned else tensor
+        parts = [self._parts[start] for start in sorted(self._parts)]
+        shape = (self._n_samples, max(part.shape[1] for part in parts), *parts[0].shape[2:])
+        is_text = np.issubdtype(parts[0].dtype, np.integer)
+        tensor = torch.full(
+            shape,
+            PADDING_ID if is_text else torch.nan,
+            dtype=torch.int64 if is_text else torch.float32,
+            pin_memory=self._pinned,
+        )
+        rows = tensor.numpy()
+        for start, part in zip(sorted(self._parts), parts, strict=True):
+            rows[start : start + len(part), : part.shape[1]] = part
+        return tensor
 
     def _fill(self, load: Callable[[NDArray[np.int64]], NDArray[Any]], indices: NDArray[np.int64], start: int) -> None:
         array = load(indices)
-        if np.issubdtype(array.dtype, np.integer):
-            self._texts[start] = array
+        if np.issubdtype(array.dtype, np.integer) or array.ndim == _SOUND_NDIM:
+            self._parts[start] = array
         elif len(array) == self._n_samples and not self._pinned:
             self._tensor = _channels_last(array)  # nothing to be put together
         else:

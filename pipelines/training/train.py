@@ -20,7 +20,7 @@ from pipelines.core.bundle import canonical_json
 from pipelines.dataset import read_samples
 from pipelines.progress import Progress, silent
 from pipelines.selected_backbone import read_selected
-from pipelines.training.adaptation.adapt import target_inputs, train_adapted
+from pipelines.training.adaptation.adapt import refuse_unfit, train_adapted
 from pipelines.training.auto import train_auto
 from pipelines.training.embedding import embed
 from pipelines.training.fine_tuning import train_fine_tune, train_gradual, train_lp_ft, train_scratch
@@ -39,7 +39,7 @@ Method = Callable[[Material, Any], Trained]
 
 
 def _adapt(material: Material, method: AdaptMethod) -> Trained:
-    target_inputs(material, method)  # that there are too few is known at once, a source takes minutes
+    refuse_unfit(material, method)
     return train_adapted(material, method, METHODS[method.source.kind](material, method.source))
 
 

@@ -16,9 +16,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from flows.adapting import adapted_session, unlabelled_inputs
+from flows.adapting import adapted_session
 from flows.retraining import Result, Retraining
 from flows.session import Session, open_session
+from flows.snapshots import unlabelled_inputs
 from pipelines.config import AdaptMethod, ProjectConfig
 from pipelines.core.errors import ConfigurationError
 from pipelines.core.request_log import log_time

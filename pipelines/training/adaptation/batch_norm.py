@@ -30,6 +30,7 @@ def reestimate_batch_norm(network: nn.Module, inputs: BatchSource, source_sample
     measured. We differ in pooling exactly: mean and variance are those of all values together, not averages over batches; and in that the
     source's statistics may count as `source_samples` samples (Schneider et al. 2020, https://arxiv.org/abs/2006.16971). Above the first
     layer the result depends a little on which samples share a batch; batches are taken in the samples' order, so it is the same each time.
+    Where samples are padded, by patches of sound that are none, the padding is no part of a statistic.
 
     Args:
         network: Changed in place, its weights excepted; left in evaluation mode.
@@ -49,7 +50,7 @@ def reestimate_batch_norm(network: nn.Module, inputs: BatchSource, source_sample
     measured = {norm: _Moments() for norm in batch_norms(network)}
     device = next(network.parameters()).device
     parts = np.array_split(np.arange(len(inputs)), -(-len(inputs) // _BATCH_SIZE))
-    with _measuring(measured), torch.inference_mode(), closing(_loaded(inputs, parts, n_workers, str(device))) as batches:
+    with _measuring(network, measured), torch.inference_mode(), closing(_loaded(inputs, parts, n_workers, str(device))) as batches:
         for batch in batches:
             network(batch.to(device))
     for norm, moments in measured.items():
@@ -67,7 +68,8 @@ def batch_norms(network: nn.Module) -> list[nn.Module]:
     if not found:
         raise ConfigurationError(
             got="method adapt with by: bn for a network without batch norm.",
-            allowed="a backbone with batch-norm layers, as ResNet, MobileNet and EfficientNet have and ViT and ConvNeXt have not.",
+            allowed="a backbone with batch-norm layers, as ResNet, MobileNet and EfficientNet have; ViT, ConvNeXt and transformers of texts"
+            " have none.",
             next_step="write by: coral, dann or shot, or take another backbone.",
         )
     return found
@@ -105,8 +107,13 @@ class _Moments:
 
 
 @contextmanager
-def _measuring(measured: dict[nn.Module, _Moments]) -> Iterator[None]:
+def _measuring(network: nn.Module, measured: dict[nn.Module, _Moments]) -> Iterator[None]:
     """Lets the layers normalise by their batch, look at what comes in, and keep their own statistics meanwhile."""
+    from pipelines.core.patch_pooling import PatchPooling
+
+    poolings = [module for module in network.modules() if isinstance(module, PatchPooling)]
+    for pooling in poolings:
+        pooling.training = True  # its own mode alone: padding then does not go through the network
     handles = []
     before: list[tuple[Any, float | None, Any]] = []
     for norm, moments in measured.items():
@@ -125,6 +132,8 @@ def _measuring(measured: dict[nn.Module, _Moments]) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+        for pooling in poolings:
+            pooling.training = False
         for norm, momentum, tracked in before:
             norm.eval()
             norm.momentum = momentum

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.config import AugmentSection
-from pipelines.core.preprocess import ImagePreprocess
-from pipelines.training.augment import augment_batch
-from pipelines.training.batches import epoch_batches, stateless_seed
+from pipelines.core.modalities.adapters import Preprocess
+from pipelines.training.batches import changed_batch, epoch_batches, stateless_seed
 from pipelines.training.inputs import BatchSource
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ class TargetBatches:
     Attributes:
         source: The unlabelled samples.
         batch_size: Of each step; a pass's last batch may be smaller, or larger by one.
-        augment, flips, preprocess: What is done to images, as to labelled ones.
+        augment, flips, preprocess: What is done to the samples, as to labelled ones.
         seed: Of orders and augmentation.
     """
 
@@ -37,7 +36,7 @@ class TargetBatches:
     batch_size: int
     augment: AugmentSection
     flips: tuple[Literal["horizontal", "vertical"], ...]
-    preprocess: ImagePreprocess
+    preprocess: Preprocess
     seed: int
 
     def places(self, n_steps_before: int) -> NDArray[np.int64]:
@@ -46,7 +45,7 @@ class TargetBatches:
         return self._pass(n_steps_before // n_in_pass)[n_steps_before % n_in_pass]
 
     def batch(self, n_steps_before: int, part: int, n_parts: int, device: torch.device) -> torch.Tensor:
-        """float32 [b, c, h, w]: part number `part` of that batch, at least one sample."""
+        """[b, ...], as `BatchSource.batch` gives it: part number `part` of that batch, at least one sample."""
         import torch
 
         every = self.places(n_steps_before)
@@ -55,7 +54,7 @@ class TargetBatches:
         inputs = torch.from_numpy(self.source.batch(chosen)).to(device)
         n_pass = n_steps_before // len(self._pass(0))
         seeds = [stateless_seed("augment target", self.seed, n_pass, self.source.samples[int(index)].id) for index in chosen]
-        return augment_batch(inputs, self.augment, self.flips, self.preprocess, seeds)
+        return changed_batch(inputs, self.augment, self.flips, self.preprocess, seeds)
 
     def _pass(self, number: int) -> list[NDArray[np.int64]]:
         return _batches_of_pass(stateless_seed("target", self.seed), number, len(self.source), self.batch_size)

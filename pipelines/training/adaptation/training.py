@@ -51,7 +51,7 @@ def adapt_by_dann(material: Material, method: AdaptMethod, source: nn.Sequential
     loss = DannLoss(
         method=method.dann,
         objective=make_objective(material.train.targets, len(config.labels), config.labels_per_sample, recipe, str(plan.runtime.device)),
-        target=TargetBatches(target, recipe.batch_size, recipe.augment, plan.flips, material.selected.image_preprocess, config.seed),
+        target=TargetBatches(target, recipe.batch_size, recipe.augment, plan.flips, material.selected.preprocess, config.seed),
         n_steps=len(steps),
         n_epochs=recipe.epochs,
     )

@@ -126,8 +126,12 @@ def test_a_method_that_adapts_to_nothing() -> None:
         ProjectConfig.model_validate(CONTENT | gates | {"method": {"kind": "adapt", "by": "bn"}})
     with pytest.raises(ValueError, match=r"method adapt needs the gate adaptation"):
         ProjectConfig.model_validate(CONTENT | gates | {"method": {"kind": "adapt", "unlabelled": "0" * 16}})
-    with pytest.raises(ValueError, match="adaptation names unlabelled samples or a source"):
-        ProjectConfig.model_validate(CONTENT | gates | {"adaptation": {"unlabelled": "0" * 16}})
+    with pytest.raises(ValueError, match="adaptation names a source; it is the project's method that is adapted"):
+        ProjectConfig.model_validate(CONTENT | gates | {"adaptation": {"source": {"kind": "probe"}}})
+    named = {"adaptation": {"unlabelled": "0" * 16}}
+    with pytest.raises(ValueError, match=r"unlabelled names one snapshot, and trigger\.adapt_without_labels adapts to the inputs of its"):
+        ProjectConfig.model_validate(CONTENT | gates | named | {"trigger": {"adapt_without_labels": True}})
+    ProjectConfig.model_validate(CONTENT | gates | named)
 
 
 def test_settings_of_a_way_that_is_not_taken() -> None:

@@ -169,3 +169,25 @@ def test_usable_cores_are_those_of_the_affinity_and_the_share(tmp_path: Path, mo
     assert usable_cores() == 3
     (tmp_path / "cpu.max").write_text("10000 100000\n")
     assert usable_cores() == 1
+
+
+@dataclass
+class Sounds(Numbers):
+    """Sample number i has i % 3 + 1 patches full of i; a batch is padded with patches of NaN to the most among its own."""
+
+    def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float32]:
+        most = max(int(index) % 3 + 1 for index in indices)
+        made = np.full((len(indices), most, 1, 2, 2), np.nan, np.float32)
+        for row, index in zip(made, indices, strict=True):
+            row[: int(index) % 3 + 1] = index
+        return made
+
+
+@pytest.mark.parametrize("n_workers", [1, 3])
+def test_parts_of_a_batch_of_sounds_may_have_different_numbers_of_patches(n_workers: int) -> None:
+    """The first 32 have one patch each, and one of those that another thread loads has three."""
+    chosen = np.array([*range(0, 96, 3), 2, 3, 4])
+    sounds = Sounds()
+    [batch] = loaded_batches(sounds, [chosen], n_workers=n_workers, device="cpu")
+    np.testing.assert_array_equal(batch.numpy(), sounds.batch(chosen))
+    assert batch.shape == (35, 3, 1, 2, 2)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from pipelines.core.errors import ConfigurationError
+from pipelines.core.patch_pooling import PatchPooling
 from pipelines.training.adaptation.batch_norm import batch_norms, reestimate_batch_norm
 from tests.pipelines.training.gradient_cases import Arrays, copied, network, same
 
@@ -88,3 +89,31 @@ def test_a_shift_of_brightness_is_undone() -> None:
         adapted = model(torch.from_numpy(target.images))
     # Zero padding does not take part in the shift, so borders differ.
     assert (adapted - wanted).abs().mean() < 0.2 * (shifted - wanted).abs().mean()
+
+
+class Sounds(Arrays):
+    """Sample number i has 1 to 3 patches, each an image of its own, followed by patches of NaN."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__(n, seed=6)
+        self.n_patches = 1 + np.arange(n) % 3
+        rng = np.random.default_rng(7)
+        self.patches = [rng.normal(3.0, 2.0, size=(count, 1, 8, 8)).astype(np.float32) for count in self.n_patches]
+
+    def batch(self, indices: Any) -> np.ndarray:
+        made = np.full((len(indices), 3, 1, 8, 8), np.nan, np.float32)
+        for row, index in zip(made, indices, strict=True):
+            row[: self.n_patches[index]] = self.patches[index]
+        return made
+
+
+def test_patches_that_fill_a_batch_up_are_in_no_statistic() -> None:
+    """They are zeros to a network that is asked, and would pull every mean to what a zero gives."""
+    plain = network()
+    model, inputs = nn.Sequential(PatchPooling(plain[0]), plain[1]), Sounds(20)
+    reestimate_batch_norm(model, inputs)
+    seen = first_norm_inputs(plain, np.concatenate(inputs.patches))
+    norm: Any = plain[0].lower[1]  # type: ignore[union-attr]
+    np.testing.assert_allclose(norm.running_mean.numpy(), seen.mean(axis=(0, 2, 3)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(norm.running_var.numpy(), seen.transpose(1, 0, 2, 3).reshape(4, -1).var(axis=1, ddof=1), rtol=1e-4)
+    assert not any(module.training for module in model.modules())
