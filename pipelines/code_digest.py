@@ -8,16 +8,20 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.metadata
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 _FIRST_PARTY = ("pipelines", "monitoring", "serving", "flows")
 _NUMERIC_LIBRARIES = (
+    "datasketch",
+    "ftfy",
     "great-expectations",
     "numpy",
     "pandas",
     "peft",
     "pillow",
+    "py3langid",
     "safetensors",
     "scikit-learn",
     "scipy",
@@ -28,6 +32,9 @@ _NUMERIC_LIBRARIES = (
     "torch",
     "transformers",
 )
+
+# The fields of a node that hold statements, or what holds some: `except` clauses and `case`s.
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
 @cache
@@ -64,16 +71,24 @@ def reachable_modules(module: str) -> set[str]:
     return found
 
 
-def _imported_modules(module: str) -> set[str]:
-    tree = ast.parse(_source_path(module).read_bytes())
+@cache
+def _imported_modules(module: str) -> frozenset[str]:
     names: set[str] = set()
-    for node in ast.walk(tree):
+    for node in _statements(ast.parse(_source_path(module).read_bytes())):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return {name for name in names if name.split(".")[0] in _FIRST_PARTY and _is_module(name)}
+    return frozenset(name for name in names if name.split(".")[0] in _FIRST_PARTY and _is_module(name))
+
+
+def _statements(parent: ast.AST) -> Iterator[ast.AST]:
+    """All statements in a module or in one of its blocks, at any depth. Expressions, most of a tree, hold none and are not walked."""
+    for field in _BLOCKS:
+        for child in getattr(parent, field, ()):
+            yield child
+            yield from _statements(child)
 
 
 @cache

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import yaml
 from pydantic import JsonValue
 
 from pipelines.config import ProjectConfig, TransformersBackbone
+from pipelines.continued_backbone import backbone_lines, refuse_existing
 from pipelines.core.bundle import file_sha256
 from pipelines.core.errors import ConfigurationError, RefusedError
 from pipelines.core.modalities.text import TOKENIZER_FILE, load_tokenizer
@@ -21,7 +21,7 @@ from pipelines.masked_language.model import load_language_model, write_model
 from pipelines.masked_language.texts import ChosenTexts, choose_texts, pieces_of
 from pipelines.masked_language.training import Outcome, PretrainingSettings, Reading, read_on
 from pipelines.progress import Progress, silent
-from pipelines.staging import is_vacant, staged_folder
+from pipelines.staging import staged_folder
 from pipelines.text_column import read_text_column
 from pipelines.transformer_files import WEIGHTS, TransformerFiles, described, load_transformer
 
@@ -46,11 +46,22 @@ class Continued:
         Args:
             workspace: What a folder inside of it is named relative to.
         """
-        folder = self.entry.folder or Path()
-        named = folder.relative_to(workspace) if folder.is_relative_to(workspace) else folder
-        # The kind first, as people write it.
-        stated = {"kind": self.entry.kind} | self.entry.model_dump(mode="json", exclude_none=True) | {"folder": named.as_posix()}
-        return yaml.safe_dump({"backbone": stated}, sort_keys=False)
+        return backbone_lines(self.entry, workspace)
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """For machines."""
+        counts: dict[str, JsonValue] = dict(self.texts.counts.as_json())
+        return {"backbone": self.entry.model_dump(mode="json", exclude_none=True), "texts": counts, **self.outcome.as_json()}
+
+    def as_lines(self) -> list[str]:
+        """For people: what came of it."""
+        before, after, cut = self.outcome.before, self.outcome.after, self.outcome.cut_at
+        lines = [
+            f"Loss on {after.n_tokens} hidden tokens of {self.texts.counts.n_held_out} held-out texts: "
+            f"{before.loss:.4f} before, {after.loss:.4f} after.",
+            f"Guessed right: {100 * before.accuracy:.1f} % before, {100 * after.accuracy:.1f} % after.",
+        ]
+        return [*lines, f"The deadline ended it in round {cut[0]}; the best round before it is kept."] if cut else lines
 
 
 def continue_pretraining(
@@ -82,7 +93,7 @@ def continue_pretraining(
         RefusedError: The loss on held-out texts did not fall; nothing is written.
     """
     backbone = _transformer_of(config)
-    _refuse_existing(out)
+    refuse_existing(out)
     files, spec, preprocess = described(backbone)
     chosen = choose_texts(read_text_column(texts), test_digests, settings.seed)
     tell(f"{chosen.counts}.")
@@ -113,19 +124,10 @@ def _transformer_of(config: ProjectConfig) -> TransformersBackbone:
     if isinstance(config.backbone, TransformersBackbone):
         return config.backbone
     raise ConfigurationError(
-        got=f"a conf file whose backbone is of kind {config.backbone.kind}.",
-        allowed="task: text with a backbone of kind transformers: only these read texts.",
+        got=f"--texts for a conf file whose backbone is of kind {config.backbone.kind}.",
+        allowed="task: text with a backbone of kind transformers: only these read texts; those of kind shipped and timm look at --images.",
         next_step="name another workspace with --workspace, or another conf file with --conf.",
     )
-
-
-def _refuse_existing(out: Path) -> None:
-    if not is_vacant(out):
-        raise ConfigurationError(
-            got=f"--out {out}, which exists.",
-            allowed="a folder that is not there yet: a backbone never changes under its name.",
-            next_step="give another name, or remove the folder first.",
-        )
 
 
 def _entry(backbone: TransformersBackbone, files: TransformerFiles, folder: Path) -> TransformersBackbone:

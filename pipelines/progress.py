@@ -14,3 +14,12 @@ class Progress(Protocol):
 
 def silent(activity: str, done: int, total: int) -> None:
     """Shows nothing."""
+
+
+def named(progress: Progress, name: str) -> Progress:
+    """The same under another name than that of whoever tells."""
+
+    def told(activity: str, done: int, total: int) -> None:
+        progress(name, done, total)
+
+    return told

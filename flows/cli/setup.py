@@ -196,41 +196,43 @@ def backbones_pretrain(
 
 
 def backbones_continue_pretraining(
-    texts: Annotated[Path, typer.Option("--texts", help="Unlabelled texts: a table with the column text, or a .txt file of lines.")],
     out: Annotated[Path, typer.Option("--out", help="The new folder, which the conf file will name.")],
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Passes over all texts.")] = 3,
-    minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Stop after as long and keep the best so far.")] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=2, help="Pieces of text for one step.")] = 16,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", min=1e-9, help="Peak, of all layers.")] = 5e-5,
+    texts: Annotated[
+        Path | None, typer.Option("--texts", help="Unlabelled texts: a table with the column text, or a .txt file of lines.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option("--images", help="A folder with unlabelled images, in folders below it too.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over all: 3 of texts, 20 of images.")] = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Stop after as long and keep what there is.")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", min=2, help="For one step: 16 pieces of text, 64 images.")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option("--learning-rate", min=1e-9, help="Peak, of all layers: 5e-5 for texts, 1e-4 for images.")
+    ] = None,
+    least_area: Annotated[
+        float | None, typer.Option("--least-area", min=0.01, max=1, help="Of images: the smallest crop's share of them, 0.2.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Else that of the conf file.")] = None,
     workspace: WorkspaceOption = HERE,
     conf: ConfOption = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Lets the text backbone read unlabelled texts of your domain before it is fine-tuned; prints the conf lines that name the result.
+    """Lets the backbone learn from unlabelled texts or images of your domain before it is fine-tuned; prints the conf lines for the result.
 
-    Texts of the test split are left out. Killed and called again it goes on. Nothing is written unless held-out texts are read better.
+    Texts guess hidden tokens, images are told from two views of them (SimSiam). What is in the test split is left out. Killed and called
+    again it goes on. Nothing is written unless the loss of held-out ones falls.
     """
     from flows.cli.console import print_json, shown_progress, stderr_console
-    from flows.continued_pretraining import continue_workspace_backbone
+    from flows.continued_pretraining import continue_workspace_backbone, pretraining_settings
     from flows.session import open_session
-    from pipelines.masked_language.training import PretrainingSettings
-
-    session = open_session(workspace, conf, overrides or ())
-    settings = PretrainingSettings(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        minutes=minutes,
-        seed=session.config.seed if seed is None else seed,
-    )
 
     def tell(line: str) -> None:
         stderr_console().print(line, markup=False, highlight=False, soft_wrap=True)
 
+    session = open_session(workspace, conf, overrides or ())
+    given = {"epochs": epochs, "minutes": minutes, "batch_size": batch_size, "learning_rate": learning_rate, "least_area": least_area}
+    source, settings = pretraining_settings(session.config, texts, images, given | {"seed": seed}, tell)
     with shown_progress(quiet=as_json) as progress:
-        done = continue_workspace_backbone(session, texts, out, settings, progress, tell)
+        done = continue_workspace_backbone(session, source, out, settings, progress, tell)
     if as_json:
         print_json(done.as_json())
         return

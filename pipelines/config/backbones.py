@@ -30,7 +30,7 @@ class TimmSource(Section):
             input_size, crop_pct, pad_type, sha256, licence.
         sha256: Of `weights`; needed where no JSON file beside it states it.
         hub: Repository on the Hugging Face Hub, for example `timm/resnet18.a1_in1k`; needs `revision`, a full commit id.
-        model_args: Arguments of timm's constructor, for example `{pad_type: same}`.
+        model_args: Arguments of timm's constructor, for example `{pad_type: same}` or `{channels: [32, 64, 112, 224]}`.
     """
 
     name: str
@@ -38,7 +38,7 @@ class TimmSource(Section):
     sha256: Sha256 | None = None
     hub: str | None = None
     revision: CommitId | None = None
-    model_args: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    model_args: dict[str, bool | int | float | str | tuple[bool | int | float | str, ...]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_source(self) -> TimmSource:

@@ -34,7 +34,7 @@ class TextCounts:
     Attributes:
         n_rows: In the file.
         n_unreadable: Without a text, or with nothing to be read in it.
-        n_of_test: In the workspace's test split; neither learnt from nor measured on.
+        n_of_test: In the workspace's test or holdout split; neither learnt from nor measured on.
         n_copies: Of an earlier row, whatever their case and white space.
         n_train: Learnt from.
         n_held_out: Measured on.

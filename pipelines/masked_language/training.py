@@ -15,12 +15,13 @@ from pipelines.core.errors import ConfigurationError, RefusedError
 from pipelines.masked_language.loss import HeldOutLoss, MaskedLoss, held_out_loss
 from pipelines.masked_language.masking import Masking
 from pipelines.masked_language.model import LoadedModel
-from pipelines.masked_language.rounds import Rounds, n_rounds_per_epoch
+from pipelines.masked_language.pieces import PieceInputs
 from pipelines.masked_language.texts import Piece
-from pipelines.progress import Progress
+from pipelines.progress import Progress, named
 from pipelines.training.curve import Epoch, best_epoch
 from pipelines.training.loop import fit
 from pipelines.training.material import Deadline
+from pipelines.training.rounds import Rounds, n_rounds_per_epoch
 from pipelines.training.runtime import Runtime
 from pipelines.training.training_plan import Fit, TrainingPlan
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 # A head that knows nothing learns at as many times the backbone's rate.
 _NEW_HEAD_RATE = 10.0
+_LEAST_PER_ROUND = 32
 
 
 class PretrainingSettings(BaseModel):
@@ -127,7 +129,7 @@ def read_on(
 
 
 def _rounds(reading: Reading) -> int:
-    return n_rounds_per_epoch(len(reading.train))
+    return n_rounds_per_epoch(len(reading.train), _LEAST_PER_ROUND)
 
 
 def _measured(network: nn.Module, reading: Reading, seed: int) -> HeldOutLoss:
@@ -159,7 +161,7 @@ def _plan(
     runtime = Runtime.start(config)
     network = _with_head(model).to(runtime.device)
     rounds_of_head = int(model.has_new_head)
-    rounds = Rounds(reading.train, _rounds(reading), settings.seed)
+    rounds = Rounds(PieceInputs(reading.train), _rounds(reading), settings.seed)
     return TrainingPlan(
         name="continued-pretraining",
         network=network,
@@ -168,14 +170,14 @@ def _plan(
         n_open=lambda number: int(number > rounds_of_head),
         recipe=_recipe(settings, settings.epochs * rounds.n_rounds + rounds_of_head, _NEW_HEAD_RATE if model.has_new_head else 1.0),
         train=rounds,
-        validation=Rounds(reading.held_out, 1, settings.seed),
+        validation=PieceInputs(reading.held_out),
         flips=(),
         preprocess=None,
         config=config,
         runtime=runtime,
         checkpoints=checkpoints,
         deadline=Deadline(None),
-        progress=_named(progress),
+        progress=named(progress, "continued pretraining"),
         part_loss=MaskedLoss(reading.masking, settings.seed),
         before_epoch=rounds.renew,
         judge=_judge(network, reading, settings.seed),
@@ -197,13 +199,6 @@ def _judge(network: nn.Module, reading: Reading, seed: int) -> Callable[[], tupl
         return result.loss, result.accuracy
 
     return judge
-
-
-def _named(progress: Progress) -> Progress:
-    def told(activity: str, done: int, total: int) -> None:  # the loop's word for it is fine-tuning
-        progress("continued pretraining", done, total)
-
-    return told
 
 
 def _digest(pieces: Sequence[Piece]) -> str:

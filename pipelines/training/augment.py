@@ -44,8 +44,15 @@ _GREY = (0.2989, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
-class _Change:
-    # What happens to one sample: flips, then one movement from output to input places in pixels around the centre, then changes of values.
+class Change:
+    """What happens to one sample, in this order.
+
+    Attributes:
+        flips: Directions.
+        movement: [3, 3], from output to input places in pixels around the centre; nothing: it stays where it is.
+        blends: `brightness`, `contrast`, `sharpness` or `colour` and a factor: 1 changes nothing, 0 is black, the mean grey, smooth, grey.
+    """
+
     flips: tuple[Flip, ...]
     movement: Matrix | None
     blends: tuple[tuple[str, float], ...]
@@ -70,6 +77,17 @@ def augment_batch(
         The same shape and layout; what comes in from outside mirrors the image. The batch itself where nothing changes.
     """
     changes = [_draw(np.random.default_rng(seed), section, flips, batch.shape) for seed in seeds]
+    return changed_batch(batch, changes, preprocess)
+
+
+def changed_batch(batch: torch.Tensor, changes: Sequence[Change], preprocess: ImagePreprocess) -> torch.Tensor:
+    """Each image with its change: the same shape and layout, the batch itself where nothing changes.
+
+    Args:
+        batch: [b, c, h, w], normalised by `preprocess`.
+        changes: One for each.
+        preprocess: Its mean and std.
+    """
     changed = _blend(_move(_flip(batch, changes), changes), changes, preprocess)
     return changed.contiguous(memory_format=_layout(batch))
 
@@ -81,14 +99,14 @@ def _layout(batch: torch.Tensor) -> torch.memory_format:
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
-def _draw(rng: np.random.Generator, section: AugmentSection, flips: tuple[Flip, ...], shape: Sequence[int]) -> _Change:
+def _draw(rng: np.random.Generator, section: AugmentSection, flips: tuple[Flip, ...], shape: Sequence[int]) -> Change:
     chosen = tuple(flip for flip in flips if rng.random() < 0.5)
     _, channels, height, width = shape
     if section.policy == "shift_scale_rotate":
-        return _Change(chosen, _shift_scale_rotate(rng, height, width), ())
+        return Change(chosen, _shift_scale_rotate(rng, height, width), ())
     if section.policy == "rand_augment" and section.magnitude > 0:
         return _rand_augment(rng, section, chosen, channels, (height, width))
-    return _Change(chosen, None, ())
+    return Change(chosen, None, ())
 
 
 def _shift_scale_rotate(rng: np.random.Generator, height: int, width: int) -> Matrix:
@@ -100,7 +118,7 @@ def _shift_scale_rotate(rng: np.random.Generator, height: int, width: int) -> Ma
 
 def _rand_augment(
     rng: np.random.Generator, section: AugmentSection, flips: tuple[Flip, ...], channels: int, size: tuple[int, int]
-) -> _Change:
+) -> Change:
     names = [*_MOVEMENTS, *(name for name in _BLENDS if name != "colour" or channels == 3)]
     movement: Matrix | None = None
     blends = []
@@ -112,7 +130,7 @@ def _rand_augment(
             movement = step if movement is None else movement @ step
         else:
             blends.append((name, 1 + _RAND_AUGMENT_BLEND * strength))
-    return _Change(flips, movement, tuple(blends))
+    return Change(flips, movement, tuple(blends))
 
 
 def _rotation(radians: float) -> Matrix:
@@ -139,7 +157,7 @@ _MOVEMENTS: dict[str, Callable[[float, int, int], Matrix]] = {
 }
 
 
-def _flip(batch: torch.Tensor, changes: Sequence[_Change]) -> torch.Tensor:
+def _flip(batch: torch.Tensor, changes: Sequence[Change]) -> torch.Tensor:
     import torch
 
     for flip, axis in (("horizontal", 3), ("vertical", 2)):
@@ -149,7 +167,7 @@ def _flip(batch: torch.Tensor, changes: Sequence[_Change]) -> torch.Tensor:
     return batch
 
 
-def _move(batch: torch.Tensor, changes: Sequence[_Change]) -> torch.Tensor:
+def _move(batch: torch.Tensor, changes: Sequence[Change]) -> torch.Tensor:
     import torch
     from torch.nn import functional
 
@@ -176,7 +194,7 @@ def _grid(movements: Matrix, batch: torch.Tensor) -> torch.Tensor:
     return torch.stack([xx * columns + xy * rows + x0, yx * columns + yy * rows + y0], dim=-1).to(batch.dtype)
 
 
-def _blend(batch: torch.Tensor, changes: Sequence[_Change], preprocess: ImagePreprocess) -> torch.Tensor:
+def _blend(batch: torch.Tensor, changes: Sequence[Change], preprocess: ImagePreprocess) -> torch.Tensor:
     import torch
 
     places = [number for number, change in enumerate(changes) if change.blends]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.code_digest import code_digest, reachable_modules
+from pipelines.code_digest import _imported_modules, _is_module, code_digest, reachable_modules
 from pipelines.store import RECORD, StageStore, is_complete
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -176,6 +176,49 @@ def test_the_code_digest_follows_lazy_imports() -> None:
     reached = reachable_modules("pipelines.package")
     assert {"pipelines.package", "pipelines.core.predict", "pipelines.core.preprocess", "pipelines.config"} <= reached
     assert "flows.retrain" not in reached
+
+
+BLOCKS = """
+class A:
+    import pipelines.in_class
+    async def method(self):
+        async with self:
+            import pipelines.in_with
+try:
+    import pipelines.in_try
+except OSError:
+    for _ in ():
+        import pipelines.in_except
+else:
+    while True:
+        import pipelines.in_while
+finally:
+    match 1:
+        case 1:
+            from pipelines import in_case
+if False:
+    pass
+elif True:
+    import pipelines.in_elif
+else:
+    import pipelines.in_else
+"""
+
+
+def test_the_code_digest_follows_imports_in_every_kind_of_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {f"in_{block}" for block in ("class", "with", "try", "except", "while", "case", "elif", "else")}
+    (tmp_path / "pipelines").mkdir()
+    for name in (*names, "__init__", "in_nothing"):
+        (tmp_path / "pipelines" / f"{name}.py").touch()
+    (tmp_path / "pipelines" / "whole.py").write_text(BLOCKS)
+    monkeypatch.setattr("pipelines.code_digest._package_root", lambda: tmp_path)
+    _is_module.cache_clear()
+    _imported_modules.cache_clear()
+    try:
+        assert reachable_modules("pipelines.whole") == {"pipelines", "pipelines.whole", *(f"pipelines.{name}" for name in names)}
+    finally:
+        _is_module.cache_clear()
+        _imported_modules.cache_clear()
 
 
 @pytest.mark.parametrize("library", ["torch", "transformers", "tokenizers", "peft"])

@@ -4,7 +4,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from pipelines.core.errors import DataError
-from pipelines.masked_language.rounds import Rounds, n_rounds_per_epoch
+from pipelines.masked_language.pieces import PieceInputs
 from pipelines.masked_language.texts import Piece, choose_texts, pieces_of
 from pipelines.modalities.text_inputs import text_digest
 from tests.pipelines.tiny_texts import sentences, word_tokenizer_json
@@ -53,24 +53,9 @@ def pieces(n: int) -> list[Piece]:
     return pieces_of({f"{number:064d}": text for number, text in enumerate(ROWS[:n])}, tokenizer, 48)
 
 
-def test_the_rounds_of_a_pass_have_every_piece_once_and_passes_differ() -> None:
-    rounds = Rounds(pieces(83), n_rounds=4, seed=0)
-    passes = []
-    for epoch in range(2):
-        places: list[int] = []
-        for part in range(4):
-            rounds.renew(1 + 4 * epoch + part)
-            assert len(rounds) == len(rounds.samples) == len(rounds.targets) == 20
-            places += rounds.targets.tolist()
-        assert len(set(places)) == 80
-        passes.append(places)
-    assert passes[0] != passes[1]
-    rounds.renew(2)
-    assert rounds.targets.tolist() == passes[0][20:40]
-    batch = rounds.batch([0, 3])
-    assert batch[1][: len(rounds.pieces[passes[0][23]].ids)].tolist() == rounds.pieces[passes[0][23]].ids.tolist()
-
-
-@pytest.mark.parametrize(("n_pieces", "n_rounds"), [(10, 1), (64, 2), (256, 8), (100_000, 8)])
-def test_a_pass_is_cut_so_that_a_deadline_costs_little(n_pieces: int, n_rounds: int) -> None:
-    assert n_rounds_per_epoch(n_pieces) == n_rounds
+def test_pieces_are_padded_to_the_longest_of_a_batch() -> None:
+    every = pieces(20)
+    batch = PieceInputs(every).batch([3, 0])
+    assert batch.shape[1] == max(len(every[3].ids), len(every[0].ids))
+    for row, place in zip(batch, (3, 0), strict=True):
+        assert row[row >= 0].tolist() == every[place].ids.tolist()

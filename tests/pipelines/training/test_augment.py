@@ -132,7 +132,7 @@ def test_changes_of_values_equal_torchvisions(name: str, theirs: object, factor:
     if name == "colour" and spec is GREY:
         pytest.skip("grey has no colour")
     batch = images(3, spec)
-    changed = augment._blend(batch, [augment._Change((), None, ((name, factor),))] * 3, spec)
+    changed = augment._blend(batch, [augment.Change((), None, ((name, factor),))] * 3, spec)
     expected = theirs(as_pixels(batch, spec).clamp(0, 1), factor)  # type: ignore[operator]
     torch.testing.assert_close(as_pixels(changed, spec), expected, atol=2e-4, rtol=0)
 
@@ -143,7 +143,7 @@ def test_movements_equal_torchvisions(name: str, strength: float) -> None:
     batch = images(2, COLOUR)
     height, width = 24, 40
     movement = augment._MOVEMENTS[name](strength, height, width)
-    changed = augment._move(batch, [augment._Change((), movement, ())] * 2)
+    changed = augment._move(batch, [augment.Change((), movement, ())] * 2)
     options: dict[str, object] = {"angle": 0.0, "translate": [0.0, 0.0], "scale": 1.0, "shear": [0.0, 0.0]}
     options |= {
         "rotate": {"angle": -strength * 30.0},
@@ -166,16 +166,16 @@ def test_movements_equal_torchvisions(name: str, strength: float) -> None:
 
 def test_what_comes_in_from_outside_mirrors_the_image() -> None:
     ramp = torch.arange(8.0).repeat(1, 1, 8, 1)
-    changed = augment._move(ramp, [augment._Change((), augment._shift(3, 0), ())])
+    changed = augment._move(ramp, [augment.Change((), augment._shift(3, 0), ())])
     assert changed[0, 0, 4].tolist() == pytest.approx([3, 4, 5, 6, 7, 7, 6, 5])
 
 
 def test_two_movements_are_one_resampling_in_their_order() -> None:
     ramp = torch.arange(16.0).repeat(1, 1, 16, 1)
     drawn = augment._MOVEMENTS["shift_x"](0.5, 16, 16) @ augment._MOVEMENTS["scale"](-0.5, 16, 16)
-    once = augment._move(ramp, [augment._Change((), drawn, ())])
-    first = augment._move(ramp, [augment._Change((), augment._MOVEMENTS["shift_x"](0.5, 16, 16), ())])
-    twice = augment._move(first, [augment._Change((), augment._MOVEMENTS["scale"](-0.5, 16, 16), ())])
+    once = augment._move(ramp, [augment.Change((), drawn, ())])
+    first = augment._move(ramp, [augment.Change((), augment._MOVEMENTS["shift_x"](0.5, 16, 16), ())])
+    twice = augment._move(first, [augment.Change((), augment._MOVEMENTS["scale"](-0.5, 16, 16), ())])
     torch.testing.assert_close(once[..., 2:12], twice[..., 2:12], atol=0.06, rtol=0)
 
 
