@@ -20,7 +20,7 @@ from pipelines.workspace import Workspace
 from tests.end_to_end.digits_workspace import two_digits_workspace
 from tests.end_to_end.test_killed_run import ended, logs_of, start
 from tests.end_to_end.test_retrain import environment, regraft
-from tests.flows.conftest import preserved_environment
+from tests.flows.conftest import preserved_environment, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_800)]
 
