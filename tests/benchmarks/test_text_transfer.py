@@ -59,3 +59,12 @@ def test_every_draw_has_the_floor_ours_and_a_peer() -> None:
         draws.setdefault((row["dataset"], row["labels_per_class"], row["seed"]), set()).add(row["contender"])
     assert draws
     assert all({"sklearn", "auto", "trainer"} <= contenders for contenders in draws.values())
+
+
+def test_what_the_text_says() -> None:
+    rows = {row["dataset"]: row for row in read("text_transfer_summary")}
+    assert all(row["best_peer"] == "setfit" and float(row["difference_mean"]) < 0 for row in rows.values())
+    assert float(rows["sst2"]["difference_high"]) < 0
+    assert 0.2 < float(rows["sst2"]["time_share_of_best_peer"]) < 0.5
+    assert {row["labels_per_class"] for row in rows.values()} == {"8"}
+    assert {row["note"] for row in read("text_transfer") if row["contender"] == "auto"} <= {"probe", "prototype"}
