@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.errors import ConfigurationError, DataError
-from pipelines.core.ogg_pages import n_lost_pages
+from pipelines.core.ogg_pages import ogg_damage
 
 if TYPE_CHECKING:
     from soundfile import SoundFile
@@ -71,8 +71,8 @@ def read_sound(data: bytes, max_seconds: float = MOST_SECONDS) -> Sound:
     """
     with _opened(data) as file:
         _refuse_unfit(file, max_seconds)
-        if n_lost := n_lost_pages(data):
-            raise _damaged(f"that lost {n_lost} of its pages on the way")
+        if damage := ogg_damage(data):
+            raise _damaged(damage)
         mono, n_clipped, n_values = _read_mono(file)
         return Sound(mono, file.samplerate, len(mono), n_clipped / n_values)
 
