@@ -1,7 +1,7 @@
 """Samples: what the labels table says, joined with what the files hold.
 
 `data/` holds `labels.csv` (or `.parquet`) and the sample files. Columns: `path` (relative to `data/`) and `label`; optional are
-`group` (samples of one group share a split: a patient, a writer), `domain` (a scanner, a client), `arrival` (ISO 8601 date) and
+`group` (samples of one group share a split: a patient, a writer), `domain` (a scanner, a client), `arrival` (ISO 8601) and
 `split` (a split that the team has fixed itself; empty: decided by hash). Further columns that `data.slices` names travel along. Texts
 stand in the table itself, in a column `text` in place of `path` (`pipelines.text_rows`).
 """
@@ -37,7 +37,7 @@ class Sample:
         label: One of the project's labels, or the text of a set of them (`pipelines.core.label_sets`).
         group: Samples with one group share a split; the id where the table has no group.
         domain: Where it came from.
-        arrival: ISO 8601 date, or empty.
+        arrival: Day as YYYY-MM-DD, or empty.
         split: `holdout` samples are used by no stage.
         slices: Name and cell of each further column of the labels table that `data.slices` names; the cell may be empty.
     """

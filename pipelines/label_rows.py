@@ -33,7 +33,7 @@ class Problem:
 
 
 def usable_rows(rows: Sequence[LabelRow]) -> tuple[list[LabelRow], list[Problem]]:
-    """The rows that name a file of their own, and what is wrong with rows."""
+    """The rows that name a file of their own, each arrival as `day_of` writes it, and what is wrong with rows."""
     usable: list[LabelRow] = []
     problems: list[Problem] = []
     first_place: dict[str, str] = {}
@@ -44,10 +44,29 @@ def usable_rows(rows: Sequence[LabelRow]) -> tuple[list[LabelRow], list[Problem]
             problems.append(Problem(row.where, fault, "row"))
             continue
         first_place[path] = row.where
-        usable.append(row)
-        if row.arrival and not _is_date(row.arrival):
+        day = day_of(row.arrival) if row.arrival else ""
+        usable.append(row if day is None else replace(row, arrival=day))
+        if day is None:
             problems.append(Problem(path, f"the arrival {row.arrival!r} is no ISO 8601 date, for example 2026-11-20", "row"))
     return usable, problems
+
+
+def day_of(arrival: str) -> str | None:
+    """The one way to write the day of an arrival, YYYY-MM-DD, so that days can be compared as they are written.
+
+    Args:
+        arrival: A date or a time, in any form of ISO 8601 that Python reads: `20261120`, `2026-W47-5`, `2026-11-20T23:30:00-05:00`. A time
+            with an offset is of the day in UTC, which the request log's are of.
+
+    Returns:
+        Nothing where it is none.
+    """
+    try:
+        moment = datetime.datetime.fromisoformat(arrival)
+        return (moment.astimezone(datetime.UTC) if moment.tzinfo else moment).date().isoformat()
+    # In UTC a time in the first hours of the year 1, or in the last ones of 9999, may have no date.
+    except (ValueError, OverflowError):
+        return None
 
 
 def read_label(text: str, labels: Sequence[str], labels_per_sample: LabelsPerSample) -> tuple[str, str]:
@@ -113,11 +132,3 @@ def _row_fault(row: LabelRow) -> str:
     cells = (row.path, row.label, row.group, row.domain, row.arrival, row.split, *(cell for _, cell in row.slices))
     odd = next((cell for cell in cells if has_control_character(cell)), None)
     return "" if odd is None else f"{odd!r} holds a control character"
-
-
-def _is_date(text: str) -> bool:
-    try:
-        datetime.datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True

@@ -55,7 +55,7 @@ def target_samples(samples: Sequence[Sample], unlabelled: Sequence[UnlabelledSam
         if sample.split != "test" or sample.domain not in since:
             return False
         first = since[sample.domain]
-        return sample.domain not in trained or bool(first and sample.arrival and sample.arrival[: len(first)] >= first)
+        return sample.domain not in trained or bool(first and sample.arrival and sample.arrival >= first)
 
     return [sample for sample in samples if is_of_target(sample)]
 

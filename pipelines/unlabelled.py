@@ -40,7 +40,7 @@ class UnlabelledSample:
         id: sha256 of its bytes.
         path: Relative to `data/`.
         domain: What the client said of its origin.
-        arrival: ISO 8601 date, or empty.
+        arrival: Day as YYYY-MM-DD, or empty.
     """
 
     id: str

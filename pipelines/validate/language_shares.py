@@ -21,7 +21,7 @@ def language_table(texts: pd.DataFrame, max_rise: float) -> pd.DataFrame:
     """A row for each language among the latest texts.
 
     Args:
-        texts: `language`, empty where it cannot be told, and `arrival`, an ISO 8601 date or empty.
+        texts: `language`, empty where it cannot be told, and `arrival`, YYYY-MM-DD or empty.
         max_rise: Rise of a share that is let pass, in [0, 1].
 
     Returns:

@@ -47,9 +47,31 @@ def test_control_characters_in_any_cell(column: str, character: str) -> None:
     assert not has_control_character("Käfer 画像 🐝")
 
 
-def test_dates_and_times_are_arrivals() -> None:
-    for arrival in ("", "2026-11-20", "2026-11-20T10:00:00Z"):
-        assert usable_rows([LabelRow("line 2", "a.png", "ant", arrival=arrival)])[1] == []
+@pytest.mark.parametrize(
+    ("arrival", "day"),
+    [
+        ("", ""),
+        ("2026-01-05", "2026-01-05"),
+        ("20260105", "2026-01-05"),
+        ("2026-W02-1", "2026-01-05"),
+        ("2026W021", "2026-01-05"),
+        ("2026-01-05T10:00:00Z", "2026-01-05"),
+        ("2026-01-05 10:00", "2026-01-05"),
+        ("20260105T100000.5+0100", "2026-01-05"),
+        ("2026-01-04T23:30:00-05:00", "2026-01-05"),
+        ("2026-01-06T00:30:00+01:00", "2026-01-05"),
+    ],
+)
+def test_an_arrival_is_read_in_any_form_and_has_one(arrival: str, day: str) -> None:
+    usable, problems = usable_rows([LabelRow("line 2", "a.png", "ant", arrival=arrival)])
+    assert ([row.arrival for row in usable], problems) == ([day], [])
+
+
+@pytest.mark.parametrize("arrival", ["05.01.2026", "2026-13-01", "yesterday", "0001-01-01T00:00:00+05:00"])
+def test_what_is_no_date_is_a_problem(arrival: str) -> None:
+    usable, problems = usable_rows([LabelRow("line 2", "a.png", "ant", arrival=arrival)])
+    assert len(usable) == 1
+    assert [problem.problem for problem in problems] == [f"the arrival {arrival!r} is no ISO 8601 date, for example 2026-11-20"]
 
 
 def test_split_problems() -> None:

@@ -63,11 +63,11 @@ def test_optional_columns_and_names_of_all_kinds(tmp_path: Path) -> None:
     data = tmp_path / "data"
     names = ["bilder/Käfer 1.png", "画像, zwei.png", 'with "quotes".png', "emoji 🐝.png"]
     write_files(data, {name: picture(number) for number, name in enumerate(names)})
-    rows = [(name, "bee", f"writer {number}", "lab", "2026-11-20", "holdout") for number, name in enumerate(names)]
+    rows = [(name, "bee", f"writer {number}", "lab", "20261120", "holdout") for number, name in enumerate(names)]
     (data / "labels.csv").write_bytes(b"\xef\xbb\xbf" + as_csv([("path", "label", "group", "domain", "arrival", "split"), *rows]))
     assert manifest_of(data, tmp_path / "m") == []
     samples = read_samples(tmp_path / "m" / "samples.csv")
-    assert [(s.path, s.group, s.domain, s.arrival, s.split) for s in samples] == [(r[0], r[2], r[3], r[4], r[5]) for r in rows]
+    assert [(s.path, s.group, s.domain, s.arrival, s.split) for s in samples] == [(r[0], r[2], r[3], "2026-11-20", r[5]) for r in rows]
 
 
 def test_parquet_table(tmp_path: Path) -> None:
