@@ -23,6 +23,7 @@ class Check:
         expectation: Great Expectations' own; its severity decides whether a failure refuses the data.
         describe: Says of an unexpected value what is wrong with it.
         problem_kind: The manifest's problems that say it better, if there are any.
+        nothing_to_judge: What a table without a row means where it is no proof that all is well; empty where it is.
     """
 
     name: str
@@ -31,3 +32,4 @@ class Check:
     expectation: Expectation
     describe: Callable[[object], str] = str
     problem_kind: ProblemKind | None = None
+    nothing_to_judge: str = ""

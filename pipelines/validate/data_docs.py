@@ -112,7 +112,9 @@ def _verdict(report: ValidationReport) -> Verdict:
         return Verdict("bad", "Not decided.", f"{_count(broken)} did not work, which says nothing about the data.")
     if warnings:
         return Verdict("warn", "Accepted,", f"with {len(warnings)} warning{'s' if len(warnings) > 1 else ''}.")
-    return Verdict("good", "Accepted.", "Every check passed.")
+    open_ones = [check for check in report.checks if check.outcome == "not_judged"]
+    sentence = f"Every check passed but {_count(open_ones)} for which there is too little to judge." if open_ones else "Every check passed."
+    return Verdict("good", "Accepted.", sentence)
 
 
 def _count(checks: list[CheckResult]) -> str:
@@ -120,14 +122,13 @@ def _count(checks: list[CheckResult]) -> str:
 
 
 def _tone(check: CheckResult) -> str:
-    if check.outcome == "passed":
-        return "good"
+    if check.outcome in ("passed", "not_judged"):
+        return "good" if check.outcome == "passed" else "open"
     return "warn" if check.outcome == "failed" and check.severity == "warning" else "bad"
 
 
 def _word(check: CheckResult) -> str:
-    if check.outcome == "error":
-        return "Error"
-    if check.outcome == "passed":
-        return "Passed"
+    words: dict[str, str] = {"error": "Error", "passed": "Passed", "not_judged": "Not judged"}
+    if check.outcome in words:
+        return words[check.outcome]
     return "Failed" if check.severity == "critical" else "Warning"

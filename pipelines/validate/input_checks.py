@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 from pipelines.config import DataSection, ProjectConfig
 from pipelines.validate.check import Check
+from pipelines.validate.language_shares import LEAST_TEXTS
 
 # Outside of these a file is probably an icon, or a scan that nobody meant to train on.
 SMALLEST_SIDE_PX, LARGEST_SIDE_PX = 8, 10_000
@@ -18,6 +19,8 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 0.1, 60
 MOST_CLIPPED_FRAC, MOST_SILENT_FRAC = 0.01, 0.95
 # Shorter ones are no sentence, longer ones a document of which a network sees the beginning.
 SHORTEST_CHARACTERS, LONGEST_CHARACTERS = 3, 20_000
+
+_NO_LANGUAGES = f"nothing to compare: that takes {LEAST_TEXTS} texts that came later than {LEAST_TEXTS} others, in known languages"
 
 ROWS_USABLE: Mapping[str, str] = {
     "image": "every row names a readable image of its own",
@@ -58,7 +61,7 @@ def _text_checks(data: DataSection) -> list[Check]:
     return [
         Check("length", "samples", sizes, length, lambda value: f"has {value:g} characters"),
         Check("script", "samples", "texts are in a script of many", script, lambda value: f"is in the script {value}, as few others are"),
-        Check("language_shares", "languages", shares, risen),
+        Check("language_shares", "languages", shares, risen, nothing_to_judge=_NO_LANGUAGES),
         Check("encoding", "samples", "no text was decoded wrongly", damage),
         Check("personal_data", "samples", "no text seems to hold personal data", personal, lambda value: f"seems to hold {value}"),
     ]

@@ -21,12 +21,15 @@ def language_table(texts: pd.DataFrame, max_rise: float) -> pd.DataFrame:
     """A row for each language among the latest texts.
 
     Args:
-        texts: `language`, empty where it cannot be told, and `arrival`, YYYY-MM-DD or empty.
+        texts: `language`, empty where it cannot be told; `arrival`, YYYY-MM-DD or empty; and `text_digest`, which copies share: they
+            count once, where the first of them arrived.
         max_rise: Rise of a share that is let pass, in [0, 1].
 
     Returns:
-        `language`, and `rise`: in words, nothing where the language has not risen. No row where too few texts state an arrival.
+        `language`, and `rise`: in words, nothing where the language has not risen. No row where nothing
+        can be compared: too few texts state an arrival, all came on one day, or no language of the latest can be told.
     """
+    texts = texts.sort_values("arrival", kind="stable").drop_duplicates("text_digest")  # one without a date was there before
     latest = _are_latest(texts["arrival"])
     now, before = texts.loc[latest, "language"], texts.loc[~latest, "language"]
     if min(len(now), len(before)) < LEAST_TEXTS:

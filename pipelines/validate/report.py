@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 REPORT = "validation.json"
 DATA_DOCS = "data_docs/index.html"
 
-Outcome = Literal["passed", "failed", "error"]
+Outcome = Literal["passed", "failed", "not_judged", "error"]
 
 
 class UnexpectedItem(BaseModel):
@@ -36,7 +36,8 @@ class CheckResult(BaseModel):
         expected: What should hold, as a sentence.
         expectation: Great Expectations' type of it.
         severity: A failed `critical` check refuses the data.
-        outcome: `error` means that the check itself did not work: it says nothing about the data.
+        outcome: `not_judged` means that there is too little to judge by, `error` that the check itself did not work: neither says
+            anything about the data.
         observed: What was found, in a few words.
         unexpected: Every bad item.
         error: Why the check did not work.

@@ -16,7 +16,7 @@ from pipelines.manifest import read_problems
 from pipelines.validate.check import Check
 from pipelines.validate.checks import PLACE_COLUMN, build_checks
 from pipelines.validate.data_docs import render_data_docs
-from pipelines.validate.report import DATA_DOCS, REPORT, CheckResult, UnexpectedItem, ValidationReport, read_report
+from pipelines.validate.report import DATA_DOCS, REPORT, CheckResult, Outcome, UnexpectedItem, ValidationReport, read_report
 from pipelines.validate.tables import manifest_tables
 
 if TYPE_CHECKING:
@@ -140,11 +140,24 @@ def _check_result(check: Check, result: ExpectationValidationResult, problems: P
         expected=check.expected,
         expectation=result.expectation_config.type,
         severity=check.expectation.severity.value,
-        outcome="error" if error else "passed" if result.success else "failed",
-        observed="nothing: the check did not work" if error else _observed(result.result),
+        outcome=_outcome(check, result, error),
+        observed="nothing: the check did not work" if error else _observed(check, result.result),
         unexpected=() if error or result.success else _unexpected(check, result.result, problems),
         error=error,
     )
+
+
+def _outcome(check: Check, result: ExpectationValidationResult, error: str | None) -> Outcome:
+    if error:
+        return "error"
+    if _has_nothing_to_judge(check, result.result):
+        return "not_judged"
+    return "passed" if result.success else "failed"
+
+
+def _has_nothing_to_judge(check: Check, result: Mapping[str, Any]) -> bool:
+    # Great Expectations lets every expectation of an empty column pass.
+    return bool(check.nothing_to_judge) and result["element_count"] == 0
 
 
 def _exception_message(information: Mapping[str, Any]) -> str | None:
@@ -154,7 +167,9 @@ def _exception_message(information: Mapping[str, Any]) -> str | None:
     return "; ".join(dict.fromkeys(messages)) or None
 
 
-def _observed(result: Mapping[str, Any]) -> str:
+def _observed(check: Check, result: Mapping[str, Any]) -> str:
+    if _has_nothing_to_judge(check, result):
+        return check.nothing_to_judge
     if "unexpected_count" not in result:
         return f"{result['observed_value']:,}"
     n_unexpected, n_checked = result["unexpected_count"], result["element_count"]
