@@ -60,6 +60,11 @@ class AugmentSection(Section):
     cutmix_alpha: Annotated[float, Field(ge=0)] = 0.0
     gain_db: Annotated[float, Field(ge=0, le=60)] = 0.0
 
+    @property
+    def changes_nothing_but_flips(self) -> bool:
+        """Whether samples are trained on as they are, or flipped: `auto` chooses the directions from the data."""
+        return self.policy == "none" and self.mixup_alpha == self.cutmix_alpha == self.gain_db == 0
+
 
 class Recipe(Section):
     """What all trainings by gradient share.

@@ -61,7 +61,7 @@ def sources_for(
     if not isinstance(images.preprocess, ImagePreprocess):
         _LOGGER.info("frozen blocks are computed in every epoch: activations of texts and sounds differ in length and are not kept")
         return images
-    if recipe.augment.policy != "none" or flips or recipe.augment.mixup_alpha > 0 or recipe.augment.cutmix_alpha > 0:
+    if flips or not recipe.augment.changes_nothing_but_flips:
         _LOGGER.info("frozen blocks are computed in every epoch: images change from one to the next (augment)")
         return images
     cached = None if len(example) < _LEAST_EXAMPLES else _cached(material, recipe.n_upper_blocks, network, example, runtime)

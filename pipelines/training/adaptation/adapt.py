@@ -143,8 +143,7 @@ def has_own_statistics(method: PlainMethod) -> bool:
     """
     if not isinstance(method, Recipe) or isinstance(method, LoraMethod):
         return False
-    augment = method.augment
-    is_plain = augment.policy == "none" and augment.flips == "none" and augment.mixup_alpha == augment.cutmix_alpha == 0
+    is_plain = method.augment.flips == "none" and method.augment.changes_nothing_but_flips
     return is_plain and not method.freeze_batch_norm and method.n_upper_blocks is None
 
 

@@ -181,6 +181,23 @@ def test_bn_leaves_the_head_of_a_source_with_statistics_of_its_own(case: Case) -
     assert not any(has_own_statistics(source) for source in sources.values())
 
 
+@pytest.mark.parametrize(
+    ("augment", "is_plain"),
+    [
+        ({}, True),
+        ({"gain_db": 12}, False),
+        ({"flips": "auto"}, False),
+        ({"flips": "horizontal"}, False),
+        ({"mixup_alpha": 0.2}, False),
+        ({"cutmix_alpha": 0.2}, False),
+        ({"policy": "spec_augment"}, False),
+    ],
+)
+def test_statistics_of_changed_samples_are_not_the_source_s_own(augment: dict[str, object], is_plain: bool) -> None:
+    source = {"kind": "fine_tune", "augment": {"policy": "none", **augment}}
+    assert has_own_statistics(AdaptMethod.model_validate({"kind": "adapt", "source": source}).source) is is_plain
+
+
 def test_validation_of_bn_is_under_the_source_s_statistics(case: Case) -> None:
     made = case.make()
     live = {"kind": "fine_tune", "epochs": 1, "batch_size": 16, "augment": {"policy": "none"}}
