@@ -28,7 +28,7 @@ from pipelines.dataset import SAMPLE_COLUMNS, SPLITS, Split, slice_columns
 from pipelines.manifest import SAMPLES
 from pipelines.modalities.inspection import INPUTS, read_inputs
 
-COPIES = "copies.csv"
+COPIES, CONTENTS = "copies.csv", "contents.csv"
 _DIGEST = "content_digest"
 _USED: tuple[Split, ...] = ("train", "validation", "test")
 _NEEDED: tuple[Split, ...] = ("train", "test")
@@ -64,14 +64,15 @@ def group_key(group: str) -> str:
 
 
 def assign_splits(manifest: Path, config: ProjectConfig, out: Path) -> None:
-    """Writes samples.csv with a split for every sample, in the manifest's order, and copies.csv with what was left out of it.
+    """Writes samples.csv with a split for every sample, in the manifest's order, copies.csv with what was left out of it, and contents.csv.
 
     Of files with the same bytes the first in the table's order stays: a sample counts once, in the loss and in the gates.
 
     Args:
         manifest: Output of stage `manifest`.
         config: Its `labels`, `labels_per_sample` and `split` are used.
-        out: Gets samples.csv, and copies.csv: `path` and `copy_of`, the path that stays.
+        out: Gets samples.csv; copies.csv: `path` and `copy_of`, the path that stays; and contents.csv: `id` and `content_digest`, which
+            samples with the same content in other bytes share, in the order of samples.csv.
 
     Raises:
         DataError: A class without a sample in train or in test (where a sample has any number of labels: also one that all samples there
@@ -89,6 +90,7 @@ def assign_splits(manifest: Path, config: ProjectConfig, out: Path) -> None:
         _refuse_one_sided(table[~is_copy], config.labels)
     columns = [*SAMPLE_COLUMNS, *slice_columns(table.columns)]
     table.loc[~is_copy, columns].to_csv(out / SAMPLES, index=False, lineterminator="\n")
+    table.loc[~is_copy, ["id", _DIGEST]].to_csv(out / CONTENTS, index=False, lineterminator="\n")
     _copies(table, is_copy).to_csv(out / COPIES, index=False, lineterminator="\n")
 
 
@@ -204,3 +206,9 @@ def _shortage(label: str, counts: Mapping[tuple[str, str], int]) -> str:
 def n_copies(out: Path) -> int:
     """Rows of the labels table that this stage left out because another row has the same bytes."""
     return len(pd.read_csv(out / COPIES))
+
+
+def content_digests(out: Path) -> dict[str, str]:
+    """What copies in other bytes share, by the id of each sample."""
+    table = pd.read_csv(out / CONTENTS, dtype=str, keep_default_na=False)
+    return dict(zip(table["id"], table[_DIGEST], strict=True))

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from pipelines.core.errors import ConfigurationError, DataError, Finding, IntegrityError
 from pipelines.dataset import Sample
-from pipelines.input_files import Unusable
+from pipelines.input_files import Unusable, inspect_files
 from pipelines.known_content import KnownContent
 from pipelines.known_texts import KnownTexts
-from pipelines.modalities.inspection import INPUTS, InputFile, extension_of
+from pipelines.modalities.inspection import INPUTS, InputFile, content_digest, extension_of
 from pipelines.staging import replace_file
 from pipelines.text_rows import text_bytes
 
@@ -160,22 +160,30 @@ def snapshot_names(data: Path) -> list[str]:
     return sorted(path.parent.name for path in (data / FOLDER).glob("*/samples.csv"))
 
 
-def refuse_judged_samples(samples: Sequence[Sample], unlabelled: Sequence[UnlabelledSample]) -> None:
+def unlabelled_digests(data: Path, unlabelled: Sequence[UnlabelledSample], task: str) -> dict[str, str]:
+    """What copies in other bytes share, by the id of each sample; those that do not decode have none."""
+    found = inspect_files(data, [item.path for item in unlabelled], INPUTS[task].inspect)
+    return {one.id: content_digest(one) for one in found if not isinstance(one, Unusable)}
+
+
+def refuse_judged_samples(samples: Sequence[Sample], unlabelled: Sequence[UnlabelledSample], contents: Mapping[str, str]) -> None:
     """A sample that a model is judged by must not have been adapted to, labelled or not.
 
     Args:
         samples: Of all splits.
         unlabelled: Of the snapshot.
+        contents: By the id of either, what copies in other bytes share.
 
     Raises:
-        DataError: Test, validation or holdout samples have the bytes of unlabelled ones.
+        DataError: Test, validation or holdout samples have the bytes, or the content in other bytes, of unlabelled ones.
     """
-    judged: Mapping[str, Sample] = {sample.id: sample for sample in samples if sample.split != "train"}
-    shared = [(judged[item.id], item) for item in unlabelled if item.id in judged]
+    judged = {contents.get(sample.id, sample.id): sample for sample in samples if sample.split != "train"}
+    places = [(contents.get(item.id, item.id), item) for item in unlabelled]
+    shared = [(judged[content], item) for content, item in places if content in judged]
     if shared:
         raise DataError(
-            got=f"{len(shared)} unlabelled samples with the bytes of samples that the model is judged by.",
-            allowed="unlabelled samples of which none is in the test, validation or holdout split.",
+            got=f"{len(shared)} unlabelled samples with the content of samples that the model is judged by.",
+            allowed="unlabelled samples of which none is in the test, validation or holdout split, in whatever bytes.",
             next_step="they were labelled after the snapshot was made: make a new one with `regraft retrain --adapt`.",
             findings=[Finding(item.path, f"is {sample.path} ({sample.split})") for sample, item in shared[:_MAX_FINDINGS]],
         )

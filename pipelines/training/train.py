@@ -20,6 +20,7 @@ from pipelines.core.bundle import canonical_json
 from pipelines.dataset import read_samples
 from pipelines.progress import Progress, silent
 from pipelines.selected_backbone import read_selected
+from pipelines.split import content_digests
 from pipelines.training.adaptation.adapt import refuse_unfit, train_adapted
 from pipelines.training.auto import train_auto
 from pipelines.training.embedding import embed
@@ -32,7 +33,7 @@ from pipelines.training.material import Material, Trained
 from pipelines.training.network_tensors import network_tensors
 from pipelines.training.prototype import train_prototype
 from pipelines.training.setfit import train_setfit
-from pipelines.unlabelled import read_unlabelled, refuse_judged_samples
+from pipelines.unlabelled import read_unlabelled, refuse_judged_samples, unlabelled_digests
 
 # The second argument is the method's own section of the configuration.
 Method = Callable[[Material, Any], Trained]
@@ -76,7 +77,7 @@ def train(
     """Trains on the training split, chooses on the validation split.
 
     Args:
-        samples: `samples.csv` with splits.
+        samples: `samples.csv` with splits, in the output of stage `split`.
         data: The folder that sample paths are relative to.
         selected: `backbone.json` of stage `select`.
         config: The project's.
@@ -87,7 +88,9 @@ def train(
     import safetensors.torch
 
     if isinstance(config.method, AdaptMethod) and config.method.unlabelled is not None:
-        refuse_judged_samples(read_samples(samples), read_unlabelled(data, config.method.unlabelled))
+        unlabelled = read_unlabelled(data, config.method.unlabelled)
+        contents = content_digests(samples.parent) | unlabelled_digests(data, unlabelled, config.task)
+        refuse_judged_samples(read_samples(samples), unlabelled, contents)
     material = gather(samples, data, selected, config, kept, progress)
     trained = METHODS[config.method.kind](material, config.method)
     known = trained.validation_logits

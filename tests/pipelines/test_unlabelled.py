@@ -2,18 +2,35 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.config import AdaptMethod
 from pipelines.core.errors import ConfigurationError, DataError, IntegrityError
-from pipelines.dataset import Sample, Split
+from pipelines.dataset import Sample, Split, read_samples
+from pipelines.input_files import Unusable
 from pipelines.known_content import KnownContent
 from pipelines.known_texts import KnownTexts
 from pipelines.labels_table import LabelRow
-from pipelines.unlabelled import RawInput, Snapshot, UnlabelledSample, add_snapshot, read_unlabelled, refuse_judged_samples, snapshot_names
+from pipelines.manifest import build_manifest
+from pipelines.modalities.inspection import INPUTS, content_digest
+from pipelines.split import assign_splits
+from pipelines.training.train import KeptFolders, train
+from pipelines.unlabelled import (
+    RawInput,
+    Snapshot,
+    UnlabelledSample,
+    add_snapshot,
+    read_unlabelled,
+    refuse_judged_samples,
+    snapshot_names,
+    unlabelled_digests,
+)
+from tests.pipelines import planted
 from tests.pipelines.tiny_sounds import as_file, sound
 
 
@@ -122,11 +139,55 @@ def test_a_sample_that_the_model_is_judged_by_is_refused(split: Split, is_refuse
     samples = [Sample(name, f"{name}.png", "a", name, "d", "", split) for name in ("1" * 64, "2" * 64)]
     unlabelled = [UnlabelledSample("2" * 64, "unlabelled/files/2.png", "d", ""), UnlabelledSample("3" * 64, "u/3.png", "d", "")]
     if not is_refused:
-        refuse_judged_samples(samples, unlabelled)
+        refuse_judged_samples(samples, unlabelled, {})
         return
-    with pytest.raises(DataError, match=r"1 unlabelled samples with the bytes of samples that the model is judged by") as raised:
-        refuse_judged_samples(samples, unlabelled)
+    with pytest.raises(DataError, match=r"1 unlabelled samples with the content of samples that the model is judged by") as raised:
+        refuse_judged_samples(samples, unlabelled, {})
     assert raised.value.findings[0].problem == f"is {'2' * 64}.png ({split})"
+
+
+def alike() -> dict[str, tuple[bytes, bytes]]:
+    """By task, one content in two files."""
+    tone = sound("low", 0)
+    return {
+        "image": (picture(0), picture(0, "BMP")),
+        "text": (b"soup with salt", b"soup with salt\n"),
+        "audio": (as_file(tone), as_file(tone, kind="FLAC")),
+    }
+
+
+@pytest.mark.parametrize("task", ["image", "text", "audio"])
+def test_a_training_refuses_what_it_is_judged_by_in_other_bytes(task: str, tmp_path: Path) -> None:
+    judged, again = alike()[task]
+    first = INPUTS[task].inspect(judged)
+    assert not isinstance(first, Unusable)
+    sample = Sample(first.id, "1.png", "a", first.id, "d", "", "test")
+    (tmp_path / "again").write_bytes(again)
+    unlabelled = [UnlabelledSample(hashlib.sha256(again).hexdigest(), "again", "d", "")]
+    contents = {first.id: content_digest(first)} | unlabelled_digests(tmp_path, unlabelled, task)
+    with pytest.raises(DataError, match=r"1 unlabelled samples with the content of"):
+        refuse_judged_samples([sample], unlabelled, contents)
+    refuse_judged_samples([replace(sample, split="train")], unlabelled, contents)
+
+
+def test_the_stages_before_say_what_the_content_of_a_judged_sample_is(tmp_path: Path) -> None:
+    """From the labels table to the refusal, which comes before anything else is read."""
+    data, config = tmp_path / "data", planted.project()
+    planted.write_dataset(data, n_per_label=20)
+    for name in ("manifest", "split"):
+        (tmp_path / name).mkdir()
+    build_manifest(data, config, tmp_path / "manifest")
+    assign_splits(tmp_path / "manifest", config, tmp_path / "split")
+    judged = read_samples(tmp_path / "split" / "samples.csv", "test")[0]
+    number = int(Path(judged.path).stem.split("_")[1])
+    name = snapshot(tmp_path, [raw(tmp_path / "raw", planted.picture(number, file_format="BMP"))]).name
+    method = AdaptMethod.model_validate({"kind": "adapt", "unlabelled": name})
+    kept = KeptFolders(tmp_path / "features", tmp_path / "checkpoints")
+    with pytest.raises(DataError, match=r"1 unlabelled samples with the content of") as raised:
+        train(
+            tmp_path / "split" / "samples.csv", data, tmp_path / "none.json", config.model_copy(update={"method": method}), kept, tmp_path
+        )
+    assert raised.value.findings[0].problem == f"is {judged.path} (test)"
 
 
 def of_texts(root: Path, texts: list[str], known_texts: list[str] | None = None) -> Snapshot:
