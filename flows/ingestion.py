@@ -145,11 +145,13 @@ def finished_later(session: Session) -> Iterator[None]:
 
 
 def finish_interrupted_ingestion(session: Session) -> None:
-    """Commits the samples that a killed ingestion had added; does nothing where none was killed."""
+    """Commits the samples that a killed ingestion had added, each of which a table names; does nothing where none was killed."""
+    from pipelines.unlabelled import remove_unnamed
     from pipelines.versioning.dataset import commit_dataset
 
     mark = session.workspace.state / "ingesting"
     if mark.exists():
+        remove_unnamed(session.workspace.data)
         if not _is_committed(session):
             commit_dataset(session.workspace.root, "Finish an ingestion that was interrupted")
         mark.unlink()

@@ -13,7 +13,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -94,12 +96,18 @@ def add_snapshot(
         inputs: In the order of preference; with the same bytes the first counts.
         known: Of the labelled data, its files hashed.
         n_most: Samples at most.
-        staging: A folder for unfinished files on the same file system.
+        staging: A folder for unfinished files on the same file system, emptied. Nothing is in the data before all are chosen: what a
+            person stops meanwhile leaves no file there that no table names.
         task: What the inputs are.
 
     Raises:
         DataError: None of the inputs can be used.
     """
+    with _emptied(staging):
+        return _added(data, inputs, known, n_most, staging, task)
+
+
+def _added(data: Path, inputs: Iterable[RawInput], known: KnownContent | KnownTexts, n_most: int, staging: Path, task: str) -> Snapshot:
     chosen: dict[str, UnlabelledSample] = {}
     n_known = n_unusable = 0
     for item in inputs:
@@ -114,7 +122,7 @@ def add_snapshot(
         elif found.id not in chosen:
             sample = chosen[found.id] = _sample(item, found)
             if not (data / sample.path).is_file():  # at once: thousands of sounds would not fit into memory
-                replace_file(data / sample.path, content, staging)
+                replace_file(staging / sample.path, content, staging)
     if not chosen:
         raise DataError(
             got=f"no unlabelled input: {n_known} are known to the labelled data, {n_unusable} cannot be used.",
@@ -124,10 +132,41 @@ def add_snapshot(
     samples = tuple(sample for _, sample in sorted(chosen.items()))
     table = _as_table(samples)
     snapshot = Snapshot(_name(table), samples, n_known, n_unusable)
+    for sample in samples:
+        _move(staging / sample.path, data / sample.path)
     place = data / FOLDER / snapshot.name / "samples.csv"
     if not place.is_file():  # last: a table names only what is there
         replace_file(place, table, staging)
     return snapshot
+
+
+def remove_unnamed(data: Path) -> None:
+    """Removes inputs that no snapshot names: those of a process that was killed while it moved them into the data."""
+    named = {path for table in (data / FOLDER).glob("*/samples.csv") for path in _paths(table)}
+    for file in (data / FOLDER / "files").glob("*"):
+        if file.relative_to(data).as_posix() not in named:
+            file.unlink()
+
+
+def _paths(table: Path) -> list[str]:
+    with table.open(encoding="utf-8", newline="") as file:
+        return [row["path"] for row in csv.DictReader(file)]
+
+
+@contextmanager
+def _emptied(folder: Path) -> Iterator[None]:
+    # Whoever was killed left files here; they are nobody's now.
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _move(staged: Path, target: Path) -> None:
+    if staged.is_file():  # else it was in the data before
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged.replace(target)
 
 
 def read_unlabelled(data: Path, name: str) -> list[UnlabelledSample]:

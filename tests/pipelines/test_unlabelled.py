@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +25,11 @@ from pipelines.unlabelled import (
     RawInput,
     Snapshot,
     UnlabelledSample,
+    _move,
     add_snapshot,
     read_unlabelled,
     refuse_judged_samples,
+    remove_unnamed,
     snapshot_names,
     unlabelled_digests,
 )
@@ -229,3 +232,43 @@ def test_a_picture_is_no_text_and_no_sound(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"0 are known to the labelled data, 1 cannot be used"):
             add_snapshot(tmp_path / "data", [raw(tmp_path / "raw", picture(0))], content, 9, tmp_path / "staging", task)
     assert not (tmp_path / "data").exists()
+
+
+def stopped_at(place: int, items: list[RawInput]) -> Iterator[RawInput]:
+    for number, item in enumerate(items):
+        if number == place:
+            raise KeyboardInterrupt
+        yield item
+
+
+def test_one_that_is_stopped_leaves_nothing_in_the_data(tmp_path: Path) -> None:
+    inputs = [raw(tmp_path / "raw", picture(seed)) for seed in range(5)]
+    snapshot(tmp_path, inputs[:1])
+    before = files(tmp_path / "data")
+    with pytest.raises(KeyboardInterrupt):
+        add_snapshot(tmp_path / "data", stopped_at(3, inputs), known(tmp_path / "data"), 100, tmp_path / "staging")
+    assert files(tmp_path / "data") == before
+    assert not (tmp_path / "staging").exists()
+
+
+def test_one_that_is_killed_while_it_moves_files_leaves_none_that_the_next_run_keeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = [raw(tmp_path / "raw", picture(seed)) for seed in range(5)]
+    kept = snapshot(tmp_path, inputs[:2])
+    before = files(tmp_path / "data")
+    moved: list[Path] = []
+
+    def moving(staged: Path, target: Path) -> None:
+        if len(moved) == 4:
+            raise KeyboardInterrupt
+        moved.append(target)
+        _move(staged, target)
+
+    monkeypatch.setattr("pipelines.unlabelled._move", moving)
+    with pytest.raises(KeyboardInterrupt):
+        snapshot(tmp_path, inputs)
+    assert files(tmp_path / "data") != before
+    remove_unnamed(tmp_path / "data")
+    assert files(tmp_path / "data") == before
+    assert snapshot_names(tmp_path / "data") == [kept.name]
