@@ -46,7 +46,7 @@ def snapshot_source(session: Session, source: Path, domain: str) -> Snapshot:
     found = find_inputs(source, session.config.task)
     order = np.random.default_rng(session.config.seed).permutation(len(found.inputs))
     chosen = (found.inputs[place] for place in order if not found.inputs[place].problem)
-    inputs = (RawInput(found.root / one.path, domain, "", text=one.text) for one in chosen)
+    inputs = (RawInput(found.root, one.path, domain, "", text=one.text) for one in chosen)
     return _committed_snapshot(session, inputs, session.config.adapting.n_newest)
 
 
@@ -82,7 +82,7 @@ def unlabelled_inputs(session: Session) -> Iterator[RawInput]:
     also_labelled = {sha256 for request, _, sha256, _ in kept if request in labelled}
     for _, time, sha256, domain in sorted(kept, key=lambda row: row[1], reverse=True):
         if sha256 not in also_labelled:
-            yield RawInput(serving / "raw" / sha256, domain or DEFAULT_DOMAIN, time[:10], sha256=sha256)
+            yield RawInput(serving / "raw", sha256, domain or DEFAULT_DOMAIN, time[:10], sha256=sha256)
 
 
 def _essentials(line: Mapping[str, Any]) -> tuple[str, str, str, str]:

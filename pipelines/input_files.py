@@ -46,9 +46,21 @@ def inspect_files(folder: Path, paths: Sequence[str], inspect: Callable[[bytes],
 
 
 def _inspect(folder: Path, path: str, links_may_leave: bool, inspect: Callable[[bytes], T]) -> T | Unusable:
+    content = read_file(folder, path, links_may_leave)
+    return content if isinstance(content, Unusable) else inspect(content)
+
+
+def read_file(folder: Path, path: str, links_may_leave: bool = False) -> bytes | Unusable:
+    """The bytes of a regular file in a folder.
+
+    Args:
+        folder: That it must lie in.
+        path: Relative to `folder`, with forward slashes; who wrote it need not be trusted.
+        links_may_leave: As of `inspect_files`.
+    """
     try:
         problem = _place_problem(folder, path, links_may_leave)
-        return Unusable(problem) if problem else inspect((folder / path).read_bytes())
+        return Unusable(problem) if problem else (folder / path).read_bytes()
     # A name with a null byte is a ValueError and a circle of links a RuntimeError.
     except (OSError, ValueError, RuntimeError) as error:
         return Unusable(f"cannot be read ({getattr(error, 'strerror', None) or error})")

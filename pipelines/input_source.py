@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipelines.core.errors import ConfigurationError, DataError
 from pipelines.image_files import IMAGE_SUFFIXES
+from pipelines.input_files import Unusable, read_file
 from pipelines.modalities.audio_inputs import AUDIO_SUFFIXES
 from pipelines.text_rows import TEXT_COLUMN, text_bytes
 from pipelines.text_tables import TEXT_TABLE_SUFFIXES, read_text_table
@@ -95,14 +96,11 @@ def find_inputs(source: Path, task: str) -> FoundInputs:
 
 
 def read_input(root: Path, one: OneInput) -> bytes | str:
-    """The bytes of an input, or what is wrong with it."""
+    """The bytes of an input, or what is wrong with it: a table may name places out of its folder, or what is no file."""
     if one.problem or one.text is not None:
         return one.problem or text_bytes(one.text or "")
-    try:
-        return (root / one.path).read_bytes()
-    # A name with a null byte is a ValueError.
-    except (OSError, ValueError) as error:
-        return f"cannot be read ({getattr(error, 'strerror', None) or error})"
+    content = read_file(root, one.path, links_may_leave=True)
+    return content.problem if isinstance(content, Unusable) else content
 
 
 def _of_table(table: Path, kind: _Kind) -> list[OneInput]:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pipelines.core.errors import ConfigurationError, DataError, Finding, IntegrityError
 from pipelines.dataset import Sample
-from pipelines.input_files import Unusable, inspect_files
+from pipelines.input_files import Unusable, inspect_files, read_file
 from pipelines.known_content import KnownContent
 from pipelines.known_texts import KnownTexts
 from pipelines.modalities.inspection import INPUTS, InputFile, content_digest, extension_of
@@ -56,13 +56,15 @@ class RawInput:
     """An input that may become an unlabelled sample.
 
     Attributes:
-        file: That holds it.
+        folder: That the file lies in, or the table of a text.
+        path: Of the file, relative to `folder`: one that leads out of it, or to what is no file, is not read.
         domain, arrival: As of an `UnlabelledSample`.
         sha256: Of its bytes, where that is known: a file with others is not used.
         text: The input itself, where it stands in a table.
     """
 
-    file: Path
+    folder: Path
+    path: str
     domain: str
     arrival: str
     sha256: str = ""
@@ -231,11 +233,8 @@ def refuse_judged_samples(samples: Sequence[Sample], unlabelled: Sequence[Unlabe
 def _content(item: RawInput) -> bytes | None:
     if item.text is not None:
         return text_bytes(item.text)
-    try:
-        return item.file.read_bytes()
-    # A table may name a path with a null byte.
-    except (OSError, ValueError):
-        return None
+    content = read_file(item.folder, item.path, links_may_leave=True)
+    return None if isinstance(content, Unusable) else content
 
 
 def _sample(item: RawInput, found: InputFile) -> UnlabelledSample:

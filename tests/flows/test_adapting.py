@@ -82,7 +82,7 @@ def test_kept_inputs_without_a_label_the_newest_first(tmp_path: Path) -> None:
     answered(serving, b"input 2", 5)  # came again
     answered(serving, b"not kept", 6, kept=False)
     fed_back(serving, names[1], "a")
-    found = [item.file.read_bytes() for item in unlabelled_inputs(session)]
+    found = [(item.folder / item.path).read_bytes() for item in unlabelled_inputs(session)]
     assert found == [b"input 2", b"input 3", b"input 2", b"input 0"]
     item = next(unlabelled_inputs(session))
     assert (item.domain, item.arrival) == (SCANNER, "2026-11-20")

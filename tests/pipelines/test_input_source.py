@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,27 @@ def test_a_table_of_files_names_them_from_its_own_folder(tmp_path: Path) -> None
     (tmp_path / "a.wav").write_bytes(b"a sound")
     found = find_inputs(tmp_path / "list.csv", "audio")
     assert read_input(found.root, found.inputs[0]) == b"a sound"
-    assert "cannot be read" in str(read_input(found.root, found.inputs[1]))
+    assert read_input(found.root, found.inputs[1]) == "no such file"
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("../secret.png", "the path leads out of table/"),
+        ("a/../../secret.png", "the path leads out of table/"),
+        ("/dev/zero", "the path leads out of table/"),
+        ("pipe.png", "is no regular file"),
+        ("a", "is a folder, not a file"),
+    ],
+)
+def test_a_table_names_regular_files_in_its_own_folder(path: str, problem: str, tmp_path: Path) -> None:
+    folder = tmp_path / "table"
+    (folder / "a").mkdir(parents=True)
+    (tmp_path / "secret.png").write_bytes(b"secret")
+    os.mkfifo(folder / "pipe.png")
+    (folder / "list.csv").write_text(f"path\n{path}\n")
+    found = find_inputs(folder / "list.csv", "image")
+    assert read_input(found.root, found.inputs[0]) == problem
 
 
 def test_what_is_no_source(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -47,7 +48,7 @@ def raw(folder: Path, content: bytes, domain: str = "till-2", arrival: str = "20
     folder.mkdir(exist_ok=True)
     file = folder / hashlib.sha256(content).hexdigest()
     file.write_bytes(content)
-    return RawInput(file, domain, arrival, sha256=file.name)
+    return RawInput(folder, file.name, domain, arrival, sha256=file.name)
 
 
 def known(data: Path, rows: list[LabelRow] | None = None) -> KnownContent:
@@ -70,7 +71,7 @@ def test_a_snapshot_is_read_as_it_was_made(tmp_path: Path) -> None:
     made = snapshot(tmp_path, inputs)
     read = read_unlabelled(tmp_path / "data", made.name)
     assert tuple(read) == made.samples
-    assert [item.id for item in read] == sorted(item.file.name for item in inputs)
+    assert [item.id for item in read] == sorted(item.path for item in inputs)
     for item in read:
         assert hashlib.sha256((tmp_path / "data" / item.path).read_bytes()).hexdigest() == item.id
         assert (item.domain, item.arrival) == ("till-2", "2026-11-20")
@@ -95,7 +96,7 @@ def test_another_snapshot_stands_beside_the_first_and_shares_its_files(tmp_path:
 
 def test_the_first_of_the_inputs_are_taken(tmp_path: Path) -> None:
     inputs = [raw(tmp_path / "raw", picture(seed)) for seed in range(6)]
-    assert {item.id for item in snapshot(tmp_path, inputs, n_most=2).samples} == {item.file.name for item in inputs[:2]}
+    assert {item.id for item in snapshot(tmp_path, inputs, n_most=2).samples} == {item.path for item in inputs[:2]}
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "BMP"], ids=["the same bytes", "the same picture in another format"])
@@ -112,9 +113,24 @@ def test_what_is_labelled_is_left_out(tmp_path: Path, file_format: str) -> None:
 def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
     good, damaged = raw(tmp_path / "raw", picture(0)), raw(tmp_path / "raw", b"no picture")
     renamed = raw(tmp_path / "raw", picture(1))
-    renamed.file.write_bytes(picture(2))
-    made = snapshot(tmp_path, [good, damaged, renamed, RawInput(tmp_path / "raw" / ("0" * 64), "", "", sha256="0" * 64)])
+    (renamed.folder / renamed.path).write_bytes(picture(2))
+    made = snapshot(tmp_path, [good, damaged, renamed, RawInput(tmp_path / "raw", "0" * 64, "", "", sha256="0" * 64)])
     assert (len(made.samples), made.n_unusable) == (1, 3)
+
+
+def test_what_a_table_must_not_name_is_counted_and_never_read(tmp_path: Path) -> None:
+    """A secret beside the table's folder must not get into the data, from where it would be pushed; a pipe would wait for ever."""
+    outside = raw(tmp_path / "outside", picture(7))
+    folder = tmp_path / "raw"
+    good = raw(folder, picture(0))
+    os.mkfifo(folder / "pipe.png")
+    (folder / "folder.png").mkdir()
+    (folder / "linked.png").symlink_to(tmp_path / "outside" / outside.path)
+    names = [f"../outside/{outside.path}", str(tmp_path / "outside" / outside.path), "/dev/zero", "pipe.png", "folder.png", "a\0b.png"]
+    made = snapshot(tmp_path, [*(RawInput(folder, name, "d", "") for name in names), good])
+    assert ([item.id for item in made.samples], made.n_unusable) == ([good.path], len(names))
+    # A link in the folder was set by whoever owns it.
+    assert len(snapshot(tmp_path, [RawInput(folder, "linked.png", "d", "")]).samples) == 1
 
 
 def test_nothing_that_can_be_used(tmp_path: Path) -> None:
@@ -196,7 +212,7 @@ def test_the_stages_before_say_what_the_content_of_a_judged_sample_is(tmp_path: 
 def of_texts(root: Path, texts: list[str], known_texts: list[str] | None = None) -> Snapshot:
     (root / "data").mkdir(exist_ok=True)
     rows = [LabelRow(f"labels.csv line {number}", "", "a", text=text) for number, text in enumerate(known_texts or [], start=2)]
-    inputs = [RawInput(root / "reviews.csv#1", "kitchen", "", text=text) for text in texts]
+    inputs = [RawInput(root, "reviews.csv#1", "kitchen", "", text=text) for text in texts]
     return add_snapshot(root / "data", inputs, KnownTexts(rows), 100, root / "staging", "text")
 
 
@@ -223,7 +239,7 @@ def test_a_sound_that_is_labelled_in_another_format_is_left_out(tmp_path: Path) 
     inputs = [raw(tmp_path / "raw", as_file(sound("low", seed), kind="FLAC")) for seed in range(3)]
     made = add_snapshot(tmp_path / "data", inputs, content, 100, tmp_path / "staging", "audio")
     assert made.n_known == 1
-    assert {item.id for item in made.samples} == {item.file.name for item in inputs[1:]}
+    assert {item.id for item in made.samples} == {item.path for item in inputs[1:]}
     assert {Path(item.path).suffix for item in made.samples} == {".flac"}
 
 

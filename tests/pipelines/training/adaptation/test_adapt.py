@@ -70,7 +70,7 @@ def _inverted(file: Path, folder: Path) -> RawInput:
     ImageOps.invert(Image.open(file)).save(folder / "unnamed", "PNG")
     digest = hashlib.sha256((folder / "unnamed").read_bytes()).hexdigest()
     (folder / "unnamed").rename(folder / digest)
-    return RawInput(folder / digest, "inverted", "2026-11-20")
+    return RawInput(folder, digest, "inverted", "2026-11-20")
 
 
 @pytest.mark.parametrize("by", WAYS)
@@ -146,7 +146,7 @@ def test_other_unlabelled_samples_are_another_training(case: Case, tmp_path: Pat
     made = case.make()
     data = made.train.data
     few = target_inputs(made, case.method("dann")).samples[:20]
-    inputs = [RawInput(tmp_path / "raw" / item.id, "inverted", "2026-11-20") for item in few]
+    inputs = [RawInput(tmp_path / "raw", item.id, "inverted", "2026-11-20") for item in few]
     name = add_snapshot(data, inputs, KnownContent(data, []), 48, tmp_path / "staging").name
     after_other = case.adapt("dann", unlabelled=name)
     shutil.rmtree(made.checkpoints)
@@ -216,7 +216,7 @@ def test_no_unlabelled_samples_named(case: Case) -> None:
 
 def test_too_few_unlabelled_samples(case: Case, tmp_path: Path) -> None:
     data = case.make().train.data
-    inputs = [RawInput(file, "inverted", "") for file in sorted((tmp_path / "raw").iterdir())[:15]]
+    inputs = [RawInput(file.parent, file.name, "inverted", "") for file in sorted((tmp_path / "raw").iterdir())[:15]]
     name = add_snapshot(data, inputs, KnownContent(data, []), 48, tmp_path / "staging").name
     with pytest.raises(DataError, match=rf"15 unlabelled samples in {name}\. Allowed: at least 16"):
         case.adapt("bn", unlabelled=name)
@@ -227,7 +227,7 @@ def test_too_few_unlabelled_samples_are_known_before_the_source_is_trained(
 ) -> None:
     made = case.make()
     data = made.train.data
-    inputs = [RawInput(file, "inverted", "") for file in sorted((tmp_path / "raw").iterdir())[:15]]
+    inputs = [RawInput(file.parent, file.name, "inverted", "") for file in sorted((tmp_path / "raw").iterdir())[:15]]
     name = add_snapshot(data, inputs, KnownContent(data, []), 48, tmp_path / "staging").name
     trained: list[str] = []
     monkeypatch.setitem(METHODS, "probe", lambda *_: trained.append("source"))

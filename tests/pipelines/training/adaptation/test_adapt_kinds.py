@@ -75,7 +75,7 @@ def _case(root: Path, config: ProjectConfig, labelled: list[tuple[bytes, str]], 
     for content in target:
         file = root / "raw" / hashlib.sha256(content).hexdigest()
         file.write_bytes(content)
-        inputs.append(RawInput(file, "other", "2026-11-20", file.name))
+        inputs.append(RawInput(file.parent, file.name, "other", "2026-11-20", file.name))
     name = add_snapshot(root / "data", inputs, known_content(root / "data", [], config), len(inputs), root / "staging", config.task).name
     return Case(config, root, name)
 
