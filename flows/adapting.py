@@ -65,7 +65,7 @@ def _named_snapshot(session: Session) -> str | None:
     config = session.config
     name = None if isinstance(config.method, AdaptMethod) else config.adaptation.unlabelled
     if name is not None:
-        read_unlabelled(session.workspace.data, name)
+        read_unlabelled(session.workspace.data, name, "adaptation.unlabelled")
     return name
 
 

@@ -14,10 +14,12 @@ import csv
 import hashlib
 import io
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from pipelines.core.errors import ConfigurationError, DataError, Finding, IntegrityError
 from pipelines.dataset import Sample
@@ -61,6 +63,7 @@ class RawInput:
         domain, arrival: As of an `UnlabelledSample`.
         sha256: Of its bytes, where that is known: a file with others is not used.
         text: The input itself, where it stands in a table.
+        problem: Why a row of a table is no input; empty where it is one.
     """
 
     folder: Path
@@ -69,6 +72,7 @@ class RawInput:
     arrival: str
     sha256: str = ""
     text: str | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,12 +84,16 @@ class Snapshot:
         samples: In the order of their ids.
         n_known: Inputs left out because their bytes, or the same picture, text or sound, are in the labelled data.
         n_unusable: Inputs left out because they are not there any more, are not what their name says, or do not decode.
+        n_found: All inputs that there were, copies of each other included.
+        n_not_drawn: Those of them that were not looked at, because there were enough.
     """
 
     name: str
     samples: tuple[UnlabelledSample, ...]
     n_known: int
     n_unusable: int
+    n_found: int
+    n_not_drawn: int
 
 
 def add_snapshot(
@@ -106,40 +114,52 @@ def add_snapshot(
         DataError: None of the inputs can be used.
     """
     with _emptied(staging):
-        return _added(data, inputs, known, n_most, staging, task)
+        chosen, counts = _chosen(data, inputs, known, n_most, staging, task)
+        samples = tuple(sample for _, sample in sorted(chosen.items()))
+        table = _as_table(samples)
+        for sample in samples:
+            _move(staging / sample.path, data / sample.path)
+        snapshot = Snapshot(_name(table), samples, counts["known"], counts["unusable"], counts["found"], counts["not drawn"])
+        place = data / FOLDER / snapshot.name / "samples.csv"
+        if not place.is_file():  # last: a table names only what is there
+            replace_file(place, table, staging)
+    return snapshot
 
 
-def _added(data: Path, inputs: Iterable[RawInput], known: KnownContent | KnownTexts, n_most: int, staging: Path, task: str) -> Snapshot:
+def _chosen(
+    data: Path, inputs: Iterable[RawInput], known: KnownContent | KnownTexts, n_most: int, staging: Path, task: str
+) -> tuple[dict[str, UnlabelledSample], Counter[str]]:
+    """The samples by their ids, their files in `staging`, and how many inputs had which outcome."""
     chosen: dict[str, UnlabelledSample] = {}
-    n_known = n_unusable = 0
+    counts: Counter[str] = Counter()
     for item in inputs:
-        if item.sha256 in chosen or len(chosen) >= n_most:
-            continue
-        content = _content(item)
-        found = Unusable("") if content is None else INPUTS[task].inspect(content)
-        if isinstance(found, Unusable) or content is None or item.sha256 not in ("", found.id):
-            n_unusable += 1
-        elif found.id not in chosen and (known.labels_of_bytes(found.id) or known.labels_of_copies(found)):
-            n_known += 1
-        elif found.id not in chosen:
-            sample = chosen[found.id] = _sample(item, found)
-            if not (data / sample.path).is_file():  # at once: thousands of sounds would not fit into memory
-                replace_file(staging / sample.path, content, staging)
+        counts["found"] += 1
+        if len(chosen) >= n_most:
+            counts["not drawn"] += 1
+        elif item.sha256 not in chosen:
+            content, outcome = _judged(item, known, task)
+            if isinstance(outcome, str):
+                counts[outcome] += 1
+            elif outcome.id not in chosen:
+                chosen[outcome.id] = outcome
+                if not (data / outcome.path).is_file():  # at once: thousands of sounds would not fit into memory
+                    replace_file(staging / outcome.path, content, staging)
     if not chosen:
         raise DataError(
-            got=f"no unlabelled input: {n_known} are known to the labelled data, {n_unusable} cannot be used.",
+            got=f"no unlabelled input: {counts['known']} are known to the labelled data, {counts['unusable']} cannot be used.",
             allowed=f"{INPUTS[task].noun}s that nobody has labelled: raw inputs of requests, or a folder or table of them.",
             next_step="set serving.sample_raw_frac above 0 and let the endpoint answer requests, or name others.",
         )
-    samples = tuple(sample for _, sample in sorted(chosen.items()))
-    table = _as_table(samples)
-    snapshot = Snapshot(_name(table), samples, n_known, n_unusable)
-    for sample in samples:
-        _move(staging / sample.path, data / sample.path)
-    place = data / FOLDER / snapshot.name / "samples.csv"
-    if not place.is_file():  # last: a table names only what is there
-        replace_file(place, table, staging)
-    return snapshot
+    return chosen, counts
+
+
+def _judged(item: RawInput, known: KnownContent | KnownTexts, task: str) -> tuple[bytes, UnlabelledSample | Literal["known", "unusable"]]:
+    content = _content(item)
+    found = Unusable("") if content is None else INPUTS[task].inspect(content)
+    if content is None or isinstance(found, Unusable) or item.sha256 not in ("", found.id):
+        return b"", "unusable"
+    is_known = known.labels_of_bytes(found.id) or known.labels_of_copies(found)
+    return content, "known" if is_known else _sample(item, found)
 
 
 def remove_unnamed(data: Path) -> None:
@@ -171,8 +191,13 @@ def _move(staged: Path, target: Path) -> None:
         staged.replace(target)
 
 
-def read_unlabelled(data: Path, name: str) -> list[UnlabelledSample]:
+def read_unlabelled(data: Path, name: str, key: str = "method.unlabelled") -> list[UnlabelledSample]:
     """The samples of a snapshot, in the order of their ids.
+
+    Args:
+        data: The data folder.
+        name: Of the snapshot.
+        key: Of the conf file, that names it.
 
     Raises:
         ConfigurationError: There is none of that name.
@@ -183,7 +208,7 @@ def read_unlabelled(data: Path, name: str) -> list[UnlabelledSample]:
         table = place.read_bytes()
     except OSError as error:
         raise ConfigurationError(
-            got=f"method.unlabelled {name}, of which there is no data/{FOLDER}/{name}/samples.csv.",
+            got=f"{key} {name}, of which there is no data/{FOLDER}/{name}/samples.csv.",
             allowed=f"a snapshot of the dataset version in use: {', '.join(snapshot_names(data)) or 'there is none'}.",
             next_step="run `regraft retrain --adapt`, which makes one, or get the data with `dvc pull`.",
         ) from error
@@ -231,6 +256,8 @@ def refuse_judged_samples(samples: Sequence[Sample], unlabelled: Sequence[Unlabe
 
 
 def _content(item: RawInput) -> bytes | None:
+    if item.problem:
+        return None
     if item.text is not None:
         return text_bytes(item.text)
     content = read_file(item.folder, item.path, links_may_leave=True)

@@ -112,19 +112,20 @@ def data_unlabelled(
     as_json: JsonOption = False,
 ) -> None:
     """Adds inputs without labels to data/ as a new dataset version, and says how a model is adapted to them."""
-    from flows.cli.console import print_json, stderr_console
+    from flows.cli.console import print_json, shown_progress, stderr_console
     from flows.exclusive import only_writer
     from flows.session import open_session
     from flows.snapshots import as_json as snapshot_as_json
-    from flows.snapshots import as_text, snapshot_source
+    from flows.snapshots import as_text, count_judging_samples, snapshot_source
 
     session = open_session(workspace, conf)
-    with only_writer(session.workspace):
-        snapshot = snapshot_source(session, source.expanduser(), domain)
+    with only_writer(session.workspace), shown_progress(quiet=as_json) as progress:
+        snapshot = snapshot_source(session, source.expanduser(), domain, progress)
+        n_judging = count_judging_samples(session, snapshot, progress)
     if as_json:
-        print_json(snapshot_as_json(snapshot))
+        print_json(snapshot_as_json(snapshot, n_judging))
     else:
-        stderr_console().print(as_text(snapshot), markup=False, highlight=False, soft_wrap=True)
+        stderr_console().print(as_text(snapshot, n_judging), markup=False, highlight=False, soft_wrap=True)
 
 
 def ingest(

@@ -17,7 +17,7 @@ from flows.ingestion import ingest_source
 from flows.new_workspace import init_workspace
 from flows.retraining import Retraining
 from flows.session import open_session
-from flows.snapshots import as_text, snapshot_source, snapshot_unlabelled
+from flows.snapshots import as_text, count_judging_samples, snapshot_source, snapshot_unlabelled
 from pipelines.core.errors import ConfigurationError, DataError
 from pipelines.unlabelled import read_unlabelled, snapshot_names
 from pipelines.versioning.dataset import dataset_version
@@ -91,7 +91,8 @@ def test_a_snapshot_of_a_source_leaves_out_what_is_known_and_is_the_same_twice(
     with pytest.raises(SystemExit, match=r"^(0|None)$"):
         main(["data", "unlabelled", str(new), "--domain", FIELD, "--workspace", str(workspace), "--json"])
     said = json.loads(capsys.readouterr().out)
-    assert (said["n_samples"], said["left_out"]) == (N_NEW, {"known": 3, "unusable": 1})
+    assert (said["n_found"], said["n_samples"], said["n_judging"]) == (N_NEW + 4, N_NEW, 0)
+    assert said["left_out"] == {"known": 3, "unusable": 1, "not_drawn": 0}
     after = dataset_version(workspace).digest
     assert after != before
     assert {item.domain for item in read_unlabelled(workspace / "data", said["snapshot"])} == {FIELD}
@@ -103,6 +104,24 @@ def test_a_snapshot_of_a_source_leaves_out_what_is_known_and_is_the_same_twice(
     few = snapshot_source(open_session(workspace, None, ["adaptation.n_newest=16"]), new, FIELD)
     assert {item.id for item in few.samples} < {item.id for item in again.samples}
     assert len(few.samples) == 16
+    assert (few.n_found, few.n_not_drawn) == (N_NEW + 4, N_NEW + 4 - 16 - few.n_known - few.n_unusable)
+    assert f": 16 of {few.n_found} inputs, without labels; " in as_text(few, 0)
+    assert f"warning: no labelled test sample judges an adaptation to {FIELD}" in as_text(few, 0)
+
+
+def test_labelled_samples_of_the_domain_are_said_at_once(made: tuple[Path, Path], tmp_path: Path) -> None:
+    workspace, new = made
+    ingest_source(open_session(workspace), labelled_tests(workspace, tmp_path / "tests"), FIELD)
+    session = open_session(workspace)
+    told: list[tuple[int, int]] = []
+    snapshot = snapshot_source(session, new, FIELD, lambda _, done, total: told.append((done, total)))
+    assert told == [(done, N_NEW + 4) for done in range(1, N_NEW + 5)]
+    n_judging = count_judging_samples(session, snapshot)
+    assert n_judging == N_TEST
+    assert f"is judged by {N_TEST} labelled test samples of {FIELD}\n" in as_text(snapshot, n_judging)
+    for blank in ("", " \t"):
+        with pytest.raises(ConfigurationError, match=r"--domain .*: what is adapted to these inputs is judged by"):
+            snapshot_source(session, new, blank)
 
 
 def test_what_the_endpoint_has_kept_becomes_a_snapshot_of_its_kind(made: tuple[Path, Path]) -> None:
@@ -166,5 +185,5 @@ def test_a_source_that_holds_nothing_new(made: tuple[Path, Path], tmp_path: Path
 def test_a_snapshot_that_is_not_there_is_refused_before_anything_is_trained(made: tuple[Path, Path]) -> None:
     workspace, _ = made
     session = open_session(workspace, None, ["adaptation={by: coral, unlabelled: '0123456789abcdef'}"])
-    with pytest.raises(ConfigurationError, match=r"method\.unlabelled 0123456789abcdef, of which there is no .* there is none"):
+    with pytest.raises(ConfigurationError, match=r"adaptation\.unlabelled 0123456789abcdef, of which there is no .* there is none"):
         Retraining(session, "a1", {"kind": "adapt"}, datetime.now(UTC), None, plainly).carry_out()

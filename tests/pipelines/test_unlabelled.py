@@ -96,7 +96,9 @@ def test_another_snapshot_stands_beside_the_first_and_shares_its_files(tmp_path:
 
 def test_the_first_of_the_inputs_are_taken(tmp_path: Path) -> None:
     inputs = [raw(tmp_path / "raw", picture(seed)) for seed in range(6)]
-    assert {item.id for item in snapshot(tmp_path, inputs, n_most=2).samples} == {item.path for item in inputs[:2]}
+    made = snapshot(tmp_path, [inputs[0], *inputs], n_most=2)
+    assert {item.id for item in made.samples} == {item.path for item in inputs[:2]}
+    assert (made.n_found, made.n_not_drawn) == (7, 4)
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "BMP"], ids=["the same bytes", "the same picture in another format"])
@@ -114,8 +116,10 @@ def test_what_cannot_be_used_is_counted(tmp_path: Path) -> None:
     good, damaged = raw(tmp_path / "raw", picture(0)), raw(tmp_path / "raw", b"no picture")
     renamed = raw(tmp_path / "raw", picture(1))
     (renamed.folder / renamed.path).write_bytes(picture(2))
-    made = snapshot(tmp_path, [good, damaged, renamed, RawInput(tmp_path / "raw", "0" * 64, "", "", sha256="0" * 64)])
-    assert (len(made.samples), made.n_unusable) == (1, 3)
+    gone = RawInput(tmp_path / "raw", "0" * 64, "", "", sha256="0" * 64)
+    no_row = RawInput(tmp_path / "raw", good.path, "", "", problem="has 3 cells, the header has 2")
+    made = snapshot(tmp_path, [no_row, good, damaged, renamed, gone])
+    assert (len(made.samples), made.n_unusable, made.n_found) == (1, 4, 5)
 
 
 def test_what_a_table_must_not_name_is_counted_and_never_read(tmp_path: Path) -> None:
