@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipelines.core.errors import ConfigurationError, DataError
 from pipelines.image_files import IMAGE_SUFFIXES
 from pipelines.input_files import Unusable, read_file
 from pipelines.modalities.audio_inputs import AUDIO_SUFFIXES
+from pipelines.table_files import csv_lines, parquet_columns, parquet_records
 from pipelines.text_rows import TEXT_COLUMN, text_bytes
 from pipelines.text_tables import TEXT_TABLE_SUFFIXES, read_text_table
 
@@ -44,7 +46,7 @@ class OneInput:
     """One input: a file, a text, or a row of a table that is neither.
 
     Attributes:
-        path: Of the file, relative to the source; of a text see `pipelines.text_rows`.
+        path: Of the file, relative to the source; of a text see `pipelines.text_rows`; where a row names none, which row it is.
         text: That stands in a table.
         problem: Why there is no input; empty where there is one.
     """
@@ -72,7 +74,7 @@ def find_inputs(source: Path, task: str) -> FoundInputs:
 
     Raises:
         ConfigurationError: No such source.
-        DataError: The source names no input, or the table has no such column.
+        DataError: The source names no input, or the table cannot be read or has no such column.
     """
     kind = _KINDS[task]
     if source.is_dir():
@@ -105,27 +107,34 @@ def read_input(root: Path, one: OneInput) -> bytes | str:
 
 def _of_table(table: Path, kind: _Kind) -> list[OneInput]:
     if kind.column != TEXT_COLUMN:
-        return [OneInput(path) for path in _paths_of_table(table)]
+        return _paths_of_table(table)
     content = read_text_table(table, holds="unlabelled texts")
     unread = [OneInput(finding.where, problem=finding.problem) for finding in content.findings]
     return [*(OneInput(row.path, row.text) for row in content.rows), *unread]
 
 
-def _paths_of_table(table: Path) -> list[str]:
-    import pandas as pd
+def _paths_of_table(table: Path) -> list[OneInput]:
+    if table.suffix.lower() == ".csv":
+        columns, lines = csv_lines(table)
+        _refuse_columns(table, columns)
+        return [_named(cells, f"{table.name} line {number}") for number, cells in lines]
+    _refuse_columns(table, parquet_columns(table))
+    return [_named(cells, f"{table.name} row {number}") for number, cells in enumerate(parquet_records(table, ["path"]), start=1)]
 
-    try:
-        content = pd.read_csv(table, dtype=str, keep_default_na=False) if table.suffix.lower() == ".csv" else pd.read_parquet(table)
-    except (OSError, ValueError) as error:  # pyarrow's and pandas' own errors are ValueErrors
+
+def _refuse_columns(table: Path, columns: Sequence[str]) -> None:
+    if columns.count("path") != 1:
         raise DataError(
-            got=f"the table {table}, which cannot be read: {error}.",
-            allowed="CSV in UTF-8, or Parquet.",
-            next_step="write the table again.",
-        ) from error
-    if "path" not in content.columns:
-        raise DataError(
-            got=f"the table {table} with the columns {', '.join(map(str, content.columns))}.",
-            allowed="a column named path, with paths relative to the table's folder.",
+            got=f"the table {table} with the columns {', '.join(columns)}.",
+            allowed="a column named path, just one, with paths relative to the table's folder.",
             next_step="rename the column.",
         )
-    return [str(path) for path in content["path"]]
+
+
+def _named(cells: Mapping[str, Any] | str, where: str) -> OneInput:
+    if isinstance(cells, str):
+        return OneInput(where, problem=cells)
+    path = cells["path"]
+    if isinstance(path, str) and path:
+        return OneInput(path)
+    return OneInput(where, problem="the path is empty" if path in (None, "") else f"the path is {path!r}, no text")

@@ -107,7 +107,7 @@ def test_sources_that_name_nothing(predictor: Predictor, tmp_path: Path) -> None
     with pytest.raises(DataError, match=r"with the columns file.*a column named path"):
         predict_files(predictor, tmp_path / "table.csv", tmp_path / "out.csv")
     (tmp_path / "table.parquet").write_bytes(b"no parquet")
-    with pytest.raises(DataError, match=r"table\.parquet, which cannot be read"):
+    with pytest.raises(DataError, match=r"table\.parquet, which does not read as Parquet"):
         predict_files(predictor, tmp_path / "table.parquet", tmp_path / "out.csv")
 
 

@@ -4,6 +4,8 @@ import json
 import os
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines.core.errors import ConfigurationError, DataError
@@ -59,6 +61,34 @@ def test_a_table_names_regular_files_in_its_own_folder(path: str, problem: str, 
     (folder / "list.csv").write_text(f"path\n{path}\n")
     found = find_inputs(folder / "list.csv", "image")
     assert read_input(found.root, found.inputs[0]) == problem
+
+
+def test_paths_of_a_parquet_table_may_be_bytes_and_cells_may_be_empty(tmp_path: Path) -> None:
+    """Spark and others write strings as bytes without saying that they are texts."""
+    cells = {"path": pa.array([b"a.png", None, b"", "\N{HONEYBEE}.png".encode()], type=pa.binary()), "other": [1, 2, 3, 4]}
+    pq.write_table(pa.table(cells), tmp_path / "list.parquet")
+    found = find_inputs(tmp_path / "list.parquet", "image").inputs
+    assert [(one.path, one.problem) for one in found] == [
+        ("a.png", ""),
+        ("list.parquet row 2", "the path is empty"),
+        ("list.parquet row 3", "the path is empty"),
+        ("\N{HONEYBEE}.png", ""),
+    ]
+    pq.write_table(pa.table({"path": [7]}), tmp_path / "numbers.parquet")
+    assert find_inputs(tmp_path / "numbers.parquet", "image").inputs[0].problem == "the path is 7, no text"
+
+
+def test_rows_of_a_csv_table_that_name_no_file(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_bytes(b'\xef\xbb\xbfpath,size\n"a, b.png",1\n,2\nc.png\nNA,3\n')
+    found = find_inputs(tmp_path / "list.csv", "image").inputs
+    assert [one.path for one in found if not one.problem] == ["a, b.png", "NA"]
+    assert [(one.path, one.problem) for one in found if one.problem] == [
+        ("list.csv line 3", "the path is empty"),
+        ("list.csv line 4", "has 1 cells, the header has 2"),
+    ]
+    (tmp_path / "list.csv").write_text("path,path\na.png,b.png\n")
+    with pytest.raises(DataError, match=r"with the columns path, path\. Allowed: a column named path, just one"):
+        find_inputs(tmp_path / "list.csv", "image")
 
 
 def test_what_is_no_source(tmp_path: Path) -> None:
