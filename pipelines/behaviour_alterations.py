@@ -26,6 +26,7 @@ ALTERATIONS: Mapping[str, tuple[str, ...]] = {
     "text": ("replace", "prepend", "append", "case", "typo_frac"),
     "audio": ("gain_db", "noise_db", "low_pass_frac"),
 }
+_ZERO_CHANGES_NOTHING = ("rotate_degrees", "brightness", "gain_db")
 _ALL = tuple(name for names in ALTERATIONS.values() for name in names)
 
 
@@ -67,6 +68,9 @@ class Alteration(Section):
     def _just_one(self) -> Alteration:
         if len(self.chosen) != 1:
             raise ValueError(f"give exactly one of {', '.join(_ALL)}")
+        ((name, value),) = self.chosen
+        if name in _ZERO_CHANGES_NOTHING and value == 0:
+            raise ValueError(f"{name}: 0 changes nothing; give another value")
         return self
 
     @property
@@ -92,7 +96,7 @@ def altered(content: bytes, alteration: Alteration, spec: Preprocess) -> bytes:
         spec: Of the bundle that will be asked.
 
     Raises:
-        DataError: It does not decode, or is a text that the change leaves as it is, which would show nothing.
+        DataError: It does not decode, or is a text or a picture that the change leaves as it is, which would show nothing.
     """
     ((name, value),) = alteration.chosen
     if isinstance(spec, ImagePreprocess):
@@ -113,12 +117,16 @@ def altered_text(content: bytes, alteration: Alteration) -> bytes:
     }
     after = changes[name](text, value).encode()
     if after == content:
-        raise DataError(
-            got=f"a text of {len(text)} characters that {name} leaves as it is.",
-            allowed="texts that the alteration changes: of others a test shows nothing.",
-            next_step="correct `alter`, or leave the text out of the test.",
-        )
+        raise _unchanged(f"a text of {len(text)} characters", name)
     return after
+
+
+def _unchanged(what: str, name: str) -> DataError:
+    return DataError(
+        got=f"{what} that {name} leaves as it is.",
+        allowed="inputs that the alteration changes: of others a test shows nothing.",
+        next_step="correct `alter`, or leave the input out of the test.",
+    )
 
 
 def _altered_picture(content: bytes, name: str, value: Any, spec: ImagePreprocess) -> bytes:
@@ -134,7 +142,11 @@ def _altered_picture(content: bytes, name: str, value: Any, spec: ImagePreproces
         "blur_px": blurred,
         "brightness": brightened,
     }
-    return png(changes[name](image, value))
+    after = changes[name](image, value)
+    # Of the pixels: the file becomes another one, and a JPEG that is opened smaller than it is would give other network inputs.
+    if after.size == image.size and after.tobytes() == image.tobytes():
+        raise _unchanged(f"a picture of {image.width} x {image.height} px", name)
+    return png(after)
 
 
 def _altered_sound(content: bytes, name: str, value: float) -> bytes:
