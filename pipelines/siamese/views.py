@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.core.preprocess import ImagePreprocess
-from pipelines.training.augment import Change, changed_batch
+from pipelines.training.augment import Change, with_changes
 from pipelines.training.flips import Flip
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Views:
             seeds: One for each image, 0 or above.
         """
         drawn = [self._draw(np.random.default_rng(seed), batch.shape[1:]) for seed in seeds]
-        return blurred(changed_batch(batch, [change for change, _ in drawn], self.preprocess), [sigma for _, sigma in drawn])
+        return blurred(with_changes(batch, [change for change, _ in drawn], self.preprocess), [sigma for _, sigma in drawn])
 
     def _draw(self, rng: np.random.Generator, shape: Sequence[int]) -> tuple[Change, float]:
         """What happens to an image, and the blur's standard deviation in pixels."""

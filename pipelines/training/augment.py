@@ -77,10 +77,10 @@ def augment_batch(
         The same shape and layout; what comes in from outside mirrors the image. The batch itself where nothing changes.
     """
     changes = [_draw(np.random.default_rng(seed), section, flips, batch.shape) for seed in seeds]
-    return changed_batch(batch, changes, preprocess)
+    return with_changes(batch, changes, preprocess)
 
 
-def changed_batch(batch: torch.Tensor, changes: Sequence[Change], preprocess: ImagePreprocess) -> torch.Tensor:
+def with_changes(batch: torch.Tensor, changes: Sequence[Change], preprocess: ImagePreprocess) -> torch.Tensor:
     """Each image with its change: the same shape and layout, the batch itself where nothing changes.
 
     Args:

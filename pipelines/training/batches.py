@@ -54,7 +54,7 @@ def epoch_batches(seed: int, epoch: int, n_samples: int, batch_size: int) -> lis
     return np.split(order, starts)
 
 
-def changed_batch(
+def augmented_batch(
     batch: torch.Tensor,
     augment: AugmentSection,
     flips: tuple[Literal["horizontal", "vertical"], ...],
@@ -149,7 +149,7 @@ class Batches:
         targets = torch.from_numpy(self.source.targets[needed]).to(self.runtime.device)
         if self.preprocess is not None:
             seeds = [stateless_seed("augment", self.seed, epoch, self.source.samples[int(index)].id) for index in needed]
-            batch = changed_batch(batch, self.augment, self.flips, self.preprocess, seeds)
+            batch = augmented_batch(batch, self.augment, self.flips, self.preprocess, seeds)
         if not self._mixes:
             return StepBatch(chosen, batch, targets[: len(self.runtime.shard(chosen))])
         mixed, soft = mix_batch(batch, self.objective.soft_targets(targets), self.augment, stateless_seed("mix", self.seed, epoch, step))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipelines.config import AugmentSection
 from pipelines.core.modalities.adapters import Preprocess
-from pipelines.training.batches import changed_batch, epoch_batches, stateless_seed
+from pipelines.training.batches import augmented_batch, epoch_batches, stateless_seed
 from pipelines.training.inputs import BatchSource
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class TargetBatches:
         inputs = torch.from_numpy(self.source.batch(chosen)).to(device)
         n_pass = n_steps_before // len(self._pass(0))
         seeds = [stateless_seed("augment target", self.seed, n_pass, self.source.samples[int(index)].id) for index in chosen]
-        return changed_batch(inputs, self.augment, self.flips, self.preprocess, seeds)
+        return augmented_batch(inputs, self.augment, self.flips, self.preprocess, seeds)
 
     def _pass(self, number: int) -> list[NDArray[np.int64]]:
         return _batches_of_pass(stateless_seed("target", self.seed), number, len(self.source), self.batch_size)
