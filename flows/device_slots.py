@@ -1,4 +1,4 @@
-"""The device's global concurrency limit on the Prefect server: the queue that people see, and who is ahead in it.
+"""The device's global concurrency limit on the Prefect server: the queue that people see.
 
 It lies between runs of different deployments, where no deployment's own limit reaches.
 """
@@ -12,22 +12,14 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
-from uuid import UUID
 
 from flows.device_wait import Wait
-
-if TYPE_CHECKING:
-    from prefect.client.orchestration import SyncPrefectClient
-    from prefect.events.schemas.events import Event
+from flows.slot_holders import LEASE_SECONDS, SlotHolders
 
 _LOGGER = logging.getLogger(__name__)
-_LEASE_SECONDS = 60  # the shortest that Prefect allows
 # Prefect's own wait asks every half a minute and says nothing meanwhile.
 _SECONDS_BETWEEN_TRIES = 3.0
 _LOCKED_STATUS = 423
-_ACQUIRED = "prefect.concurrency-limit.acquired"
-_SOMEBODY = "another run"
 
 
 def limit_name(device: str) -> str:
@@ -65,8 +57,9 @@ def take_slots(held: ExitStack, names: Sequence[str], wait: Wait) -> None:
         with get_client(sync_client=True) as client:
             for name in names:
                 client.upsert_global_concurrency_limit_by_name(name, 1)
+            holders = SlotHolders(client, names)
             while not _taken(held, names):
-                holder = _holder(client, names)
+                holder = holders.look()
                 if not wait.left_seconds:
                     raise wait.over(", ".join(names), holder)
                 if holder != said:
@@ -88,7 +81,7 @@ def _taken(held: ExitStack, names: Sequence[str]) -> bool:
     from prefect.concurrency.sync import concurrency
 
     # What is lost of the slot while the training runs (a server that restarts) must not end the training: the file still holds.
-    slots = concurrency(list(names), strict=True, max_retries=0, lease_duration=_LEASE_SECONDS, raise_on_lease_renewal_failure=False)
+    slots = concurrency(list(names), strict=True, max_retries=0, lease_duration=LEASE_SECONDS, raise_on_lease_renewal_failure=False)
     try:
         held.enter_context(slots)
     except ConcurrencySlotAcquisitionError as error:
@@ -97,35 +90,6 @@ def _taken(held: ExitStack, names: Sequence[str]) -> bool:
             return False
         raise
     return True
-
-
-def _holder(client: SyncPrefectClient, names: Sequence[str]) -> str:
-    """The run that was the last to take one of the slots, by the server's events; these come seconds late, and then nobody is named.
-
-    The server keeps the holder of a lease, but no route tells it.
-    """
-    import httpx
-    from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
-    from prefect.exceptions import ObjectNotFound
-
-    try:
-        limits = [client.read_global_concurrency_limit_by_name(name) for name in names]
-        taken = [f"prefect.concurrency-limit.{limit.id}" for limit in limits if limit.active_slots]
-        wanted = EventFilter(event=EventNameFilter(name=[_ACQUIRED]), resource=EventResourceFilter(id=taken))
-        events = client.read_events(wanted, limit=1).events if taken else []
-        return next((run for event in events if (run := _run_behind(client, event))), _SOMEBODY)
-    except (httpx.HTTPError, ObjectNotFound):  # whether there is a slot is for the next try to find out
-        return _SOMEBODY
-
-
-def _run_behind(client: SyncPrefectClient, event: Event) -> str | None:
-    """The run that took the slot then, where it has not ended: the event of the one that holds it now may still be under way."""
-    for resource in event.related:
-        if resource.role == "flow-run":
-            run = client.read_flow_run(UUID(resource.id.rpartition(".")[2]))
-            ended = run.state is not None and run.state.is_final()
-            return None if ended else f"the run {run.name} ({run.id}), since {event.occurred:%Y-%m-%d %H:%M:%S} UTC,"
-    return None
 
 
 def _in_run_of_a_server() -> bool:

@@ -147,3 +147,27 @@ def test_retrainings_of_two_deployments_take_turns_by_the_servers_limit_alone(st
         while client.read_global_concurrency_limit_by_name(limit_name("cpu")).active_slots and time.monotonic() < deadline:
             time.sleep(0.5)
         assert client.read_global_concurrency_limit_by_name(limit_name("cpu")).active_slots == 0, "the slot was not given back"
+
+
+@pytest.mark.slow
+def test_a_slot_that_a_restarted_server_has_forgotten_is_given_back(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+
+    monkeypatch.setattr("flows.slot_holders._ABANDONED_AFTER_SECONDS", 1.0)
+    name = limit_name("gpu-forgotten")
+    monkeypatch.setattr("flows.device_lock.device_names", lambda _: ["gpu-forgotten"])
+
+    @flow(name="train-after-a-restart", persist_result=False)
+    def train() -> int:
+        with alone_on("cuda", 1, "this one", tmp_path), get_client(sync_client=True) as client:
+            return client.read_global_concurrency_limit_by_name(name).active_slots
+
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(name, 1)
+        client.increment_concurrency_slots([name], 1, "concurrency")  # without a lease, as after its loss
+    assert train() == 1
+    said = [record.getMessage() for record in caplog.records if record.name == "flows.slot_holders"]
+    assert [line.split(" as taken")[0] for line in said] == [f"The server has counted the slot of {name}"]
