@@ -11,7 +11,9 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+from types import TracebackType
 
 from flows.device_wait import Wait
 from flows.slot_holders import LEASE_SECONDS, SlotHolders
@@ -83,13 +85,34 @@ def _taken(held: ExitStack, names: Sequence[str]) -> bool:
     # What is lost of the slot while the training runs (a server that restarts) must not end the training: the file still holds.
     slots = concurrency(list(names), strict=True, max_retries=0, lease_duration=LEASE_SECONDS, raise_on_lease_renewal_failure=False)
     try:
-        held.enter_context(slots)
+        slots.__enter__()
     except ConcurrencySlotAcquisitionError as error:
         cause = error.__cause__
         if isinstance(cause, httpx.HTTPStatusError) and cause.response.status_code == _LOCKED_STATUS:
             return False
         raise
+    held.push(partial(_give_back, slots, names))
     return True
+
+
+def _give_back(
+    slots: AbstractContextManager[None],
+    names: Sequence[str],
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    trace: TracebackType | None,
+) -> bool:
+    """Ends the block of the slots. A server that fails then must not throw away a training that is done; its own error goes on."""
+    import httpx
+    from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+    from prefect.exceptions import PrefectException
+
+    try:
+        return bool(slots.__exit__(kind, error, trace))
+    except (httpx.HTTPError, ConcurrencySlotAcquisitionError, PrefectException, OSError) as failed:
+        message = "The server did not take back the slot of %s (%s: %s); it is free again when its lease of %g s is over."
+        _LOGGER.warning(message, ", ".join(names), type(failed).__name__, failed, LEASE_SECONDS)
+        return False
 
 
 def _in_run_of_a_server() -> bool:

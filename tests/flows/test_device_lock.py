@@ -7,15 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from threading import Timer
 from typing import Any
 
+import httpx
 import pytest
 from filelock import FileLock
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+from prefect.exceptions import ObjectNotFound
 
 from flows.device_lock import alone_on, lock_file
-from flows.device_slots import limit_name
+from flows.device_slots import _taken, limit_name
 from pipelines.core.errors import RefusedError
 from tests.flows.conftest import CHECKOUT, Stack
 
@@ -122,6 +127,49 @@ def test_a_killed_training_is_named_and_leaves_the_device_free(tmp_path: Path, c
             holder.send_signal(signal.SIGKILL)
     with alone_on("cpu", 0.05, folder=tmp_path):
         pass
+
+
+def failing_at_release(error: Exception) -> Callable[..., AbstractContextManager[None]]:
+    """As Prefect's own, which asks the server in its `finally`."""
+
+    @contextmanager
+    def concurrency(*_: object, **__: object) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            raise error
+
+    return concurrency
+
+
+RELEASE_ERRORS = [
+    httpx.ConnectError("refused"),
+    httpx.ReadTimeout("late"),
+    ConcurrencySlotAcquisitionError("no"),
+    ObjectNotFound(http_exc=ValueError("gone")),
+    ConnectionResetError("reset"),
+]
+
+
+@pytest.mark.parametrize("error", RELEASE_ERRORS, ids=lambda error: type(error).__name__)
+def test_a_server_that_fails_at_the_end_does_not_end_the_run(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("prefect.concurrency.sync.concurrency", failing_at_release(error))
+    with ExitStack() as held:
+        assert _taken(held, ["gpu-1", "gpu-2"])
+    own, held = MemoryError("its own"), ExitStack()
+    assert _taken(held, ["gpu-1", "gpu-2"])
+    assert held.__exit__(MemoryError, own, None) is False, "an error of the training goes on"
+    said = [record.getMessage() for record in caplog.records if record.name == "flows.device_slots"]
+    assert len(said) == 2
+    assert said[0].startswith(f"The server did not take back the slot of gpu-1, gpu-2 ({type(error).__name__}: ")
+
+
+def test_what_is_no_fault_of_the_server_is_not_kept_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefect.concurrency.sync.concurrency", failing_at_release(ValueError("a mistake")))
+    with pytest.raises(ValueError, match="a mistake"), ExitStack() as held:
+        assert _taken(held, ["gpu-1"])
 
 
 @pytest.mark.slow
