@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from monitoring.verdict import Verdict
 
 _SCHEDULE = "schedule"
+_EVENTS = ("drift", "labels")
 _N_SHOWN = 300
 
 
@@ -232,9 +233,14 @@ def verdict_of(trigger: Mapping[str, Any]) -> Verdict | None:
 def _starts(records: list[RunRecord], found: list[TriggerRow], run: str) -> tuple[Start, ...]:
     ended = {record.run for record in records}
     failed = {row.run: row.at for row in found if row.action == "failed"}
-    first = {row.run: row.at for row in reversed(found) if row.action in ("retrain", "adapt") and row.asked_by != _SCHEDULE}
+    first = {row.run: row.at for row in reversed(found) if _is_start(row)}
     others = ((name, at) for name, at in first.items() if not run or name != run)
     return tuple(Start(at, name in ended, None if name in ended else failed.get(name)) for name, at in others)
+
+
+def _is_start(row: TriggerRow) -> bool:
+    # An event's run that fails before the policy is asked (data that nobody has committed) leaves no other row.
+    return row.asked_by in _EVENTS if row.action == "failed" else row.action in ("retrain", "adapt") and row.asked_by != _SCHEDULE
 
 
 def _refused_datasets(found: list[TriggerRow], settings: str) -> Iterator[str]:
