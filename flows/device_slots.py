@@ -46,7 +46,7 @@ def take_slots(held: ExitStack, names: Sequence[str], wait: Wait) -> None:
         wait: For others.
 
     Raises:
-        RefusedError: Others hold them for longer.
+        ConflictError: Others hold them for longer.
     """
     if not _in_run_of_a_server():
         return

@@ -27,7 +27,7 @@ from monitoring.trigger.decision import TriggerDecision
 from monitoring.trigger.situation import Situation, Start
 from pipelines.config import LEARNING_SECTIONS
 from pipelines.core.bundle import canonical_json
-from pipelines.core.errors import RefusedError, RegraftError
+from pipelines.core.errors import ConflictError, RefusedError, RegraftError
 
 if TYPE_CHECKING:
     from monitoring.verdict import Verdict
@@ -132,7 +132,8 @@ def note_refusal(session: Session, record: RunRecord, *, same_settings: bool = T
 def failure_noted(session: Session, run: str, kind: str) -> Iterator[None]:
     """Keeps an error that ends the block as a row, whoever started the run, and raises it: the policy waits before the next.
 
-    A run that is killed, cancelled or sent away to wait for a person has not failed.
+    A run that is killed, cancelled or sent away to wait for a person has not failed; nor has one that others were ahead of, on the device
+    for longer than it may wait or with a promotion.
 
     Args:
         session: Of the workspace.
@@ -141,7 +142,7 @@ def failure_noted(session: Session, run: str, kind: str) -> Iterator[None]:
     """
 
     def note(_: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, Exception):
+        if isinstance(error, Exception) and not isinstance(error, ConflictError):
             why = error.got[:_N_SHOWN] if isinstance(error, RegraftError) else "the run's log says more."
             row = TriggerRow(
                 at=datetime.now(UTC),

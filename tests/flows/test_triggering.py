@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from flows.device_wait import Wait
 from flows.exclusive import is_writing, only_writer
 from flows.ingestion import NewLabels
 from flows.pending import PendingApproval, all_pending, config_digest, save_pending
@@ -22,7 +23,7 @@ from flows.triggering import consider_retraining, failure_noted, learn_from_feed
 from flows.unanswered import _settle
 from monitoring.trigger.decision import TriggerDecision
 from pipelines.config import ProjectConfig, TriggerSection
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, RefusedError
 from pipelines.core.request_log import FeedbackRecord, log_time
 from pipelines.gates.decision import Forced, Judgement
 from pipelines.gates.human_approval import not_asked
@@ -185,6 +186,19 @@ def test_what_is_no_failure_is_not_noted(session: Session) -> None:
         with pytest.raises(signal), failure_noted(session, "r1", "drift"):
             raise signal
     assert attempts(session) == []
+
+
+def test_one_that_was_refused_its_turn_has_not_failed(session: Session) -> None:
+    assert asked(session, run="r1").starts
+    failing(session, "r1", Wait.of(0.001, "r1").over("the device", "another run"))
+    assert [row.action for row in attempts(session)] == ["retrain"]
+    assert asked(session, run="r2").starts
+
+
+def test_one_that_a_check_refused_has_failed(session: Session) -> None:
+    """As where the served Bento answers differently from the bundle: it will again."""
+    failing(session, "r1", RefusedError(got="another answer.", allowed="the bundle's.", next_step="look."))
+    assert [row.action for row in attempts(session)] == ["failed"]
 
 
 def test_a_failure_that_cannot_be_kept_does_not_hide_what_failed(session: Session) -> None:
