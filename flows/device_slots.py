@@ -19,8 +19,10 @@ from flows.device_wait import Wait
 from flows.slot_holders import LEASE_SECONDS, SlotHolders
 
 _LOGGER = logging.getLogger(__name__)
-# Prefect's own wait asks every half a minute and says nothing meanwhile.
+# Prefect's own wait asks every half a minute and says nothing meanwhile. A long one asks less often: many may wait for hours on one server.
 _SECONDS_BETWEEN_TRIES = 3.0
+_MOST_SECONDS_BETWEEN_TRIES = 15.0
+_TIMES_LONGER = 1.25
 _LOCKED_STATUS = 423
 
 
@@ -54,20 +56,21 @@ def take_slots(held: ExitStack, names: Sequence[str], wait: Wait) -> None:
     from prefect.client.orchestration import get_client
     from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
-    said = None
+    said, pause_seconds = None, _SECONDS_BETWEEN_TRIES
     try:
         with get_client(sync_client=True) as client:
             for name in names:
                 client.upsert_global_concurrency_limit_by_name(name, 1)
             holders = SlotHolders(client, names)
             while not _taken(held, names):
-                holder = holders.look()
+                holder = holders.name()
                 if not wait.left_seconds:
                     raise wait.over(", ".join(names), holder)
                 if holder != said:
                     _LOGGER.warning("%s", wait.in_words(", ".join(names), holder))
                     said = holder
-                time.sleep(min(_SECONDS_BETWEEN_TRIES, wait.left_seconds))
+                time.sleep(min(pause_seconds, wait.left_seconds))
+                pause_seconds = min(_TIMES_LONGER * pause_seconds, _MOST_SECONDS_BETWEEN_TRIES)
     except (httpx.HTTPError, ConcurrencySlotAcquisitionError) as error:
         _LOGGER.warning("The server gives no slot of %s (%s); the lock of this machine holds alone.", ", ".join(names), error)
 

@@ -22,6 +22,9 @@ _LOGGER = logging.getLogger(__name__)
 LEASE_SECONDS = 60  # the shortest that Prefect allows
 # A lease that is over is taken back within 75 s, and the event of one that was just taken comes seconds late.
 _ABANDONED_AFTER_SECONDS = 2.0 * LEASE_SECONDS
+# The event of the one ahead comes within seconds; after that the name seldom changes, and each look is a few requests a limit.
+_FIRST_LOOKS_SECONDS = (0.0, 5.0, 10.0)
+_SECONDS_BETWEEN_LOOKS = 30.0
 _ACQUIRED = "prefect.concurrency-limit.acquired"
 _SOMEBODY = "another run"
 
@@ -34,17 +37,31 @@ class SlotHolders:
         client: Of the server.
         names: Of the limits.
         abandoned_since: By name, of a taken slot that no run is seen to hold: since when, on the monotonic clock.
+        seen: What the last look has found.
+        looks_due: When the next looks are due, on the monotonic clock; none before the first.
     """
 
     client: SyncPrefectClient
     names: Sequence[str]
     abandoned_since: dict[str, float] = field(default_factory=dict)
+    seen: str = _SOMEBODY
+    looks_due: list[float] | None = None
+
+    def name(self) -> str:
+        """Of a run that holds one of the slots, by a look at most every 30 s: three in the first 10 s, as its event comes seconds late."""
+        now = time.monotonic()
+        if self.looks_due is None:
+            self.looks_due = [now + seconds for seconds in _FIRST_LOOKS_SECONDS]
+        if now >= self.looks_due[0]:
+            self.looks_due = [due for due in self.looks_due if due > now] or [now + _SECONDS_BETWEEN_LOOKS]
+            self.seen = self.look()
+        return self.seen
 
     def look(self) -> str:
-        """Names a run that holds one of the slots; its event comes seconds late, and until then nobody is named.
+        """Asks the server which run holds one of the slots; as long as the event is not there, nobody is named.
 
         A slot that nobody has held for two leases is given back, with a warning. Should somebody hold it after all (its event was lost),
-        the kernel's lock on the file still keeps the trainings of this machine apart.
+        the kernel's lock on the file still keeps apart the trainings that share its folder, which is why this is safe.
         """
         import httpx
         from prefect.exceptions import ObjectNotFound

@@ -98,6 +98,27 @@ def test_a_slot_that_no_run_holds_is_given_back_after_two_leases(
     assert said.startswith("The server has counted the slot of gpu-1 as taken for 120 s, and no run that goes on holds it")
 
 
+def test_the_server_is_seldom_asked(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By one that tries every 3 s at first and every 15 s later, for ten minutes."""
+    run, begun, asked_at = uuid4(), clock[0], list[float]()
+    server = Server({"gpu-1": 1})
+    seen = holders(server)
+
+    def look() -> str:
+        asked_at.append(clock[0] - begun)
+        return SlotHolders.look(seen)
+
+    monkeypatch.setattr(seen, "look", look)
+    assert seen.name() == "another run"
+    server.last_to_take, server.states = {"gpu-1": run}, {run: Running()}  # its event has come
+    assert seen.name() == "another run"
+    for pause in [3.0] * 4 + [15.0] * 40:
+        clock[0] += pause
+        assert (str(run) in seen.name()) is (clock[0] - begun >= 5)
+    assert asked_at[:5] == [0, 6, 12, 42, 72]
+    assert len(asked_at) == 3 + 600 // 30
+
+
 def test_only_the_slot_that_nobody_holds_is_given_back(clock: list[float]) -> None:
     run = uuid4()
     server = Server({"gpu-1": 1, "gpu-2": 1}, {"gpu-2": run}, {run: Running()})
