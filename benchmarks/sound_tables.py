@@ -30,7 +30,7 @@ def table() -> str:
     """A row for each number of labels and contender: each speaker's accuracy, their mean, the difference to the better peer, and time."""
     rows = read("sound_transfer_summary")
     speakers = list(dict.fromkeys(row["dataset"] for row in read("sound_transfer")))
-    header = ("clips a digit", "", *speakers, "mean", "minus the better peer", "processor time")
+    header = ("clips a digit", "", *speakers, "mean", "minus the better peer", "of the processor", "by the clock")
     return markdown_table(header, [_cells(row, speakers) for row in rows]) + "\n\n" + _explained(rows)
 
 
@@ -44,6 +44,7 @@ def _cells(row: Row, speakers: list[str]) -> list[str]:
         f"{100 * float(row['accuracy_mean']):.1f}",
         "" if row["contender"] == row["best_peer"] else difference,
         f"{float(row['cpu_seconds_median']):.0f} s ({100 * float(row['cpu_share_of_best_peer']):.0f} %)",
+        f"{float(row['seconds_median']):.0f} s ({100 * float(row['time_share_of_best_peer']):.0f} %)",
     ]
 
 

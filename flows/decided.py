@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from flows.judging import Judged
 from flows.kept_candidate import kept_candidate, kept_output, place_in_store
 from flows.kept_runs import KeptRuns
-from flows.pending import config_digest, forget_pending
-from flows.records import RunRecord, read_record, save_record
+from flows.pending import config_digest, forget_pending, read_pending
+from flows.records import Outcome, RunRecord, read_record, save_record
 from flows.result import Result
 from flows.run_report import announce
 from flows.session import Session
@@ -87,6 +87,8 @@ def forget_decided(workspace: Workspace, run: str) -> None:
 def decided_before(session: Session, run: str) -> Result | None:
     """What this very run decided before it was killed; None where it had not decided, or its promotion did not come about.
 
+    Where it cannot be read, it is set aside, and what the registry or the run's record says of it counts.
+
     Args:
         session: Whose workspace; its lock must be held.
         run: Id of the flow run.
@@ -95,14 +97,22 @@ def decided_before(session: Session, run: str) -> Result | None:
     promotion = promotion_by(session, run)
     if kept is not None and (kept.record.outcome != "promoted" or promotion is not None):
         return kept.result(session.workspace)
-    return None if kept is not None or promotion is None else _result_from_registry(session, promotion)
+    if kept is not None:
+        return None
+    refused = None
+    if _KEPT.exists(session.workspace, run):
+        _KEPT.set_aside(session.workspace, run)
+        refused = _recorded_end(session.workspace, run, "refused")
+    return _result_from_registry(session, promotion) if promotion else Result(refused) if refused else None
 
 
 def is_told(session: Session, run: str) -> RunRecord | None:
-    """The record of a promotion of this run that is told already: only the end of its process was missing."""
-    record = read_record(session.workspace, run)
-    told = record is not None and record.outcome == "promoted" and _KEPT.read(session.workspace, run) is None
-    return record if told else None
+    """The record of a promotion or a refusal of this run that is told already: only the end of its process was missing.
+
+    The policy would find nothing new for it to learn from, and its end would be `skipped`: the judgement would be lost.
+    """
+    is_open = _KEPT.exists(session.workspace, run) or read_pending(session.workspace, run) is not None
+    return None if is_open else _recorded_end(session.workspace, run, "promoted", "refused")
 
 
 def settle_untold(session: Session, run: str) -> None:
@@ -112,12 +122,21 @@ def settle_untold(session: Session, run: str) -> None:
         session: Whose workspace; its lock must be held, so that none of them is at work.
         run: That of now, which is not looked at.
     """
+    for other in _KEPT.unreadable(session.workspace):
+        # Whose project it is cannot be read either, so that only the registry tells.
+        if other != run and promotion_by(session, other) is not None and (promoted := decided_before(session, other)) is not None:
+            keep_decided(session, promoted)
     left = [kept for kept in _KEPT.all(session.workspace) if kept.record.run != run and kept.record.project == session.config.project]
     for kept in sorted(left, key=lambda kept: kept.record.started):
         decided = decided_before(session, kept.record.run)
         if decided is not None:
             _settle(session, decided.record, same_settings=kept.config == config_digest(session.config))
         forget_decided(session.workspace, kept.record.run)
+
+
+def _recorded_end(workspace: Workspace, run: str, *outcomes: Outcome) -> RunRecord | None:
+    record = read_record(workspace, run)
+    return record if record is not None and record.outcome in outcomes else None
 
 
 def _settle(session: Session, decided: RunRecord, *, same_settings: bool) -> None:

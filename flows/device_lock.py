@@ -67,7 +67,8 @@ def alone_on(device: str, wait_minutes: float, name: str = "a training", folder:
         folder: Of the lock files; by default the machine's folder for temporary files.
 
     Raises:
-        RefusedError: Others hold it for longer.
+        ConflictError: Others hold it for longer.
+        RefusedError: The lock's file belongs to another user, who lets nobody else open it.
     """
     names, wait = device_names(device), Wait.of(wait_minutes, name)
     with ExitStack() as held:

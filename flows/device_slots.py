@@ -1,4 +1,4 @@
-"""The device's global concurrency limit on the Prefect server: the queue that people see, and who is ahead in it.
+"""The device's global concurrency limit on the Prefect server: the queue that people see.
 
 It lies between runs of different deployments, where no deployment's own limit reaches.
 """
@@ -11,23 +11,19 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
-from typing import TYPE_CHECKING
-from uuid import UUID
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+from types import TracebackType
 
 from flows.device_wait import Wait
-
-if TYPE_CHECKING:
-    from prefect.client.orchestration import SyncPrefectClient
-    from prefect.events.schemas.events import Event
+from flows.slot_holders import LEASE_SECONDS, SlotHolders
 
 _LOGGER = logging.getLogger(__name__)
-_LEASE_SECONDS = 60  # the shortest that Prefect allows
-# Prefect's own wait asks every half a minute and says nothing meanwhile.
+# Prefect's own wait asks every half a minute and says nothing meanwhile. A long one asks less often: many may wait for hours on one server.
 _SECONDS_BETWEEN_TRIES = 3.0
+_MOST_SECONDS_BETWEEN_TRIES = 15.0
+_TIMES_LONGER = 1.25
 _LOCKED_STATUS = 423
-_ACQUIRED = "prefect.concurrency-limit.acquired"
-_SOMEBODY = "another run"
 
 
 def limit_name(device: str) -> str:
@@ -52,7 +48,7 @@ def take_slots(held: ExitStack, names: Sequence[str], wait: Wait) -> None:
         wait: For others.
 
     Raises:
-        RefusedError: Others hold them for longer.
+        ConflictError: Others hold them for longer.
     """
     if not _in_run_of_a_server():
         return
@@ -60,19 +56,21 @@ def take_slots(held: ExitStack, names: Sequence[str], wait: Wait) -> None:
     from prefect.client.orchestration import get_client
     from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
-    said = None
+    said, pause_seconds = None, _SECONDS_BETWEEN_TRIES
     try:
         with get_client(sync_client=True) as client:
             for name in names:
                 client.upsert_global_concurrency_limit_by_name(name, 1)
+            holders = SlotHolders(client, names)
             while not _taken(held, names):
-                holder = _holder(client, names)
+                holder = holders.name()
                 if not wait.left_seconds:
                     raise wait.over(", ".join(names), holder)
                 if holder != said:
                     _LOGGER.warning("%s", wait.in_words(", ".join(names), holder))
                     said = holder
-                time.sleep(min(_SECONDS_BETWEEN_TRIES, wait.left_seconds))
+                time.sleep(min(pause_seconds, wait.left_seconds))
+                pause_seconds = min(_TIMES_LONGER * pause_seconds, _MOST_SECONDS_BETWEEN_TRIES)
     except (httpx.HTTPError, ConcurrencySlotAcquisitionError) as error:
         _LOGGER.warning("The server gives no slot of %s (%s); the lock of this machine holds alone.", ", ".join(names), error)
 
@@ -88,44 +86,36 @@ def _taken(held: ExitStack, names: Sequence[str]) -> bool:
     from prefect.concurrency.sync import concurrency
 
     # What is lost of the slot while the training runs (a server that restarts) must not end the training: the file still holds.
-    slots = concurrency(list(names), strict=True, max_retries=0, lease_duration=_LEASE_SECONDS, raise_on_lease_renewal_failure=False)
+    slots = concurrency(list(names), strict=True, max_retries=0, lease_duration=LEASE_SECONDS, raise_on_lease_renewal_failure=False)
     try:
-        held.enter_context(slots)
+        slots.__enter__()
     except ConcurrencySlotAcquisitionError as error:
         cause = error.__cause__
         if isinstance(cause, httpx.HTTPStatusError) and cause.response.status_code == _LOCKED_STATUS:
             return False
         raise
+    held.push(partial(_give_back, slots, names))
     return True
 
 
-def _holder(client: SyncPrefectClient, names: Sequence[str]) -> str:
-    """The run that was the last to take one of the slots, by the server's events; these come seconds late, and then nobody is named.
-
-    The server keeps the holder of a lease, but no route tells it.
-    """
+def _give_back(
+    slots: AbstractContextManager[None],
+    names: Sequence[str],
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    trace: TracebackType | None,
+) -> bool:
+    """Ends the block of the slots. A server that fails then must not throw away a training that is done; its own error goes on."""
     import httpx
-    from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
-    from prefect.exceptions import ObjectNotFound
+    from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+    from prefect.exceptions import PrefectException
 
     try:
-        limits = [client.read_global_concurrency_limit_by_name(name) for name in names]
-        taken = [f"prefect.concurrency-limit.{limit.id}" for limit in limits if limit.active_slots]
-        wanted = EventFilter(event=EventNameFilter(name=[_ACQUIRED]), resource=EventResourceFilter(id=taken))
-        events = client.read_events(wanted, limit=1).events if taken else []
-        return next((run for event in events if (run := _run_behind(client, event))), _SOMEBODY)
-    except (httpx.HTTPError, ObjectNotFound):  # whether there is a slot is for the next try to find out
-        return _SOMEBODY
-
-
-def _run_behind(client: SyncPrefectClient, event: Event) -> str | None:
-    """The run that took the slot then, where it has not ended: the event of the one that holds it now may still be under way."""
-    for resource in event.related:
-        if resource.role == "flow-run":
-            run = client.read_flow_run(UUID(resource.id.rpartition(".")[2]))
-            ended = run.state is not None and run.state.is_final()
-            return None if ended else f"the run {run.name} ({run.id}), since {event.occurred:%Y-%m-%d %H:%M:%S} UTC,"
-    return None
+        return bool(slots.__exit__(kind, error, trace))
+    except (httpx.HTTPError, ConcurrencySlotAcquisitionError, PrefectException, OSError) as failed:
+        message = "The server did not take back the slot of %s (%s: %s); it is free again when its lease of %g s is over."
+        _LOGGER.warning(message, ", ".join(names), type(failed).__name__, failed, LEASE_SECONDS)
+        return False
 
 
 def _in_run_of_a_server() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from pipelines.core.errors import RefusedError
+from pipelines.core.errors import ConflictError
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Wait:
         """For the log of the one that waits."""
         return f"{holder} holds {what}, so this one waits for its turn: up to {self.left_seconds / 60:.3g} minutes more."
 
-    def over(self, what: str, holder: str) -> RefusedError:
+    def over(self, what: str, holder: str) -> ConflictError:
         """It was in vain."""
-        return RefusedError(
+        return ConflictError(
             got=f"another training that has held {what} for the {self.minutes:g} minutes that this one waited: {holder}.",
             allowed="one training at a time on one device.",
             next_step="wait for its end and start this run again, or give it more time with operation.device_wait_minutes.",

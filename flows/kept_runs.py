@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pipelines.workspace import Workspace
 
 Content = TypeVar("Content", bound=BaseModel)
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,21 @@ class KeptRuns(Generic[Content]):
             content = self.read(workspace, path.stem)
             if content is not None:
                 yield content
+
+    def exists(self, workspace: Workspace, run: str) -> bool:
+        """Whether the run has one, also where it cannot be read."""
+        return self._path(workspace, run).is_file()
+
+    def unreadable(self, workspace: Workspace) -> list[str]:
+        """Runs whose file is none that this version can read, by name."""
+        runs = sorted(path.stem for path in (workspace.state / self.folder).glob("*.json"))
+        return [run for run in runs if self.read(workspace, run) is None]
+
+    def set_aside(self, workspace: Workspace, run: str) -> None:
+        """Renames a file that cannot be read to `RUN.unreadable`, with a warning: nothing reads it any more, and a person can."""
+        path = self._path(workspace, run)
+        path.replace(path.with_suffix(".unreadable"))
+        _LOGGER.warning("What the run %s kept in %s cannot be read; it was renamed to %s.unreadable.", run, path, run)
 
     def forget(self, workspace: Workspace, run: str) -> None:
         """Removes it, where it is there."""

@@ -34,7 +34,7 @@ def promote_version(
 
     Raises:
         ConfigurationError: There is no such version.
-        RefusedError: Another promotion won.
+        ConflictError: Another promotion won.
     """
     from pipelines.versioning import registry
 

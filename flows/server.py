@@ -19,6 +19,9 @@ from pipelines.workspace import Workspace
 START_DEADLINE_SECONDS = 120
 _STOP_GRACE_SECONDS = 10.0
 _ACTIVITY = "starting the Prefect server"
+# Prefect keeps the leases of concurrency slots in the server's memory, and counts the slots in its database: after a restart nothing would
+# ever give back those that were taken. As files the leases lie in Prefect's home, in `concurrency_leases`.
+_LEASES_OUTLIVE_THE_SERVER = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
 
 
 @dataclass(frozen=True)
@@ -140,10 +143,8 @@ def _find_or_start(workspace: Workspace, port: int | None, progress: Progress, d
 
 
 def _start(workspace: Workspace, port: int, progress: Progress, deadline_seconds: float) -> RunningServer:
-    own = {API_URL: f"http://{HOST}:{port}/api"}  # the address that the server's pages give the browser
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
-    environment = {**environment_without_server(workspace), **own}
-    process, log = spawn(command, environment, workspace.root, workspace.logs / "prefect-server.log")
+    process, log = spawn(command, _environment(workspace, port), workspace.root, workspace.logs / "prefect-server.log")
     record = ServerRecord(**process.model_dump(), port=port)
     healthy = False
     try:
@@ -154,6 +155,11 @@ def _start(workspace: Workspace, port: int, progress: Progress, deadline_seconds
         if not healthy:
             stop(record, grace_seconds=2.0)
     return _described(record)
+
+
+def _environment(workspace: Workspace, port: int) -> dict[str, str]:
+    own = {API_URL: f"http://{HOST}:{port}/api"}  # the address that the server's pages give the browser
+    return {**_LEASES_OUTLIVE_THE_SERVER, **environment_without_server(workspace), **own}
 
 
 def _wait_until_healthy(record: ServerRecord, log: LogPlace, progress: Progress, deadline_seconds: float) -> None:

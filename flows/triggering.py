@@ -27,12 +27,13 @@ from monitoring.trigger.decision import TriggerDecision
 from monitoring.trigger.situation import Situation, Start
 from pipelines.config import LEARNING_SECTIONS
 from pipelines.core.bundle import canonical_json
-from pipelines.core.errors import RefusedError, RegraftError
+from pipelines.core.errors import ConflictError, RefusedError, RegraftError
 
 if TYPE_CHECKING:
     from monitoring.verdict import Verdict
 
 _SCHEDULE = "schedule"
+_EVENTS = ("drift", "labels")
 _N_SHOWN = 300
 
 
@@ -131,7 +132,8 @@ def note_refusal(session: Session, record: RunRecord, *, same_settings: bool = T
 def failure_noted(session: Session, run: str, kind: str) -> Iterator[None]:
     """Keeps an error that ends the block as a row, whoever started the run, and raises it: the policy waits before the next.
 
-    A run that is killed, cancelled or sent away to wait for a person has not failed.
+    A run that is killed, cancelled or sent away to wait for a person has not failed; nor has one that others were ahead of, on the device
+    for longer than it may wait or with a promotion.
 
     Args:
         session: Of the workspace.
@@ -140,7 +142,7 @@ def failure_noted(session: Session, run: str, kind: str) -> Iterator[None]:
     """
 
     def note(_: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, Exception):
+        if isinstance(error, Exception) and not isinstance(error, ConflictError):
             why = error.got[:_N_SHOWN] if isinstance(error, RegraftError) else "the run's log says more."
             row = TriggerRow(
                 at=datetime.now(UTC),
@@ -232,9 +234,14 @@ def verdict_of(trigger: Mapping[str, Any]) -> Verdict | None:
 def _starts(records: list[RunRecord], found: list[TriggerRow], run: str) -> tuple[Start, ...]:
     ended = {record.run for record in records}
     failed = {row.run: row.at for row in found if row.action == "failed"}
-    first = {row.run: row.at for row in reversed(found) if row.action in ("retrain", "adapt") and row.asked_by != _SCHEDULE}
+    first = {row.run: row.at for row in reversed(found) if _is_start(row)}
     others = ((name, at) for name, at in first.items() if not run or name != run)
     return tuple(Start(at, name in ended, None if name in ended else failed.get(name)) for name, at in others)
+
+
+def _is_start(row: TriggerRow) -> bool:
+    # An event's run that fails before the policy is asked (data that nobody has committed) leaves no other row.
+    return row.asked_by in _EVENTS if row.action == "failed" else row.action in ("retrain", "adapt") and row.asked_by != _SCHEDULE
 
 
 def _refused_datasets(found: list[TriggerRow], settings: str) -> Iterator[str]:

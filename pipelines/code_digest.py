@@ -22,6 +22,7 @@ _NUMERIC_LIBRARIES = (
     "peft",
     "pillow",
     "py3langid",
+    "pyarrow",
     "safetensors",
     "scikit-learn",
     "scipy",

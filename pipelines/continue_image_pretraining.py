@@ -89,7 +89,7 @@ def continue_image_pretraining(
     Args:
         config: Of the project.
         images: A folder; labels are not looked at.
-        test_digests: `pixel_digest` of the images of the test split.
+        test_digests: `pixel_digest` of the images of the splits test and holdout.
         settings: How.
         checkpoints: A folder of this command's own, which a kill leaves behind and the next call goes on from.
         out: The new folder.

@@ -79,7 +79,7 @@ def continue_pretraining(
     Args:
         config: Of the project.
         texts: As for `read_text_column`; labels in it are not looked at.
-        test_digests: `text_digest` of the texts of the test split.
+        test_digests: `text_digest` of the texts of the splits test and holdout.
         settings: How.
         checkpoints: A folder of this command's own, which a kill leaves behind and the next call goes on from.
         out: The new folder.

@@ -5,6 +5,7 @@
     ├── DataError            exit 3, HTTP 422   bad samples or labels; may carry a table of them
     ├── IntegrityError       exit 3, HTTP 500   bytes that do not match their hash, or a bundle its goldens
     └── RefusedError         exit 1, HTTP 409   a gate or a check said no
+        └── ConflictError    exit 1, HTTP 409   another run or command was there first
 
 Every message has three parts: what was got, what is allowed, and the next step.
 """
@@ -85,3 +86,7 @@ class RefusedError(RegraftError):
     exit_code = 1
     http_status = 409
     code = "refused"
+
+
+class ConflictError(RefusedError):
+    """Another run or command was there first. Nothing is wrong with this one, so that it may come again as it is."""

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 # other last bits in a batch of 8 than in one of 32. In batches of one size it gives the same bits at every place and beside all others
 # (the tests try it on networks of each kind). So every batch has this size, the last one too.
 BATCH_SIZES = {"cpu": 32, "cuda": 128}
-# A text is many rows of each matrix product, and every length has a batch of its own to be filled up: with 32, some fifty texts of a dozen
-# lengths were computed six times over.
-TEXT_BATCH_SIZES = BATCH_SIZES | {"cpu": 8}
+# A text is many rows of each matrix product, a sound many patches, and every length has a batch of its own to be filled up: with 32, some
+# fifty texts of a dozen lengths were computed six times over.
+BATCH_SIZES_OF_LENGTHS = BATCH_SIZES | {"cpu": 8}
 
 
 def embed(
@@ -45,7 +45,7 @@ def embed(
     A sample's output depends on nothing but the sample, the network and the machine: neither on the other samples nor on their order.
 
     Args:
-        network: [b, c, h, w], or of texts [b, l] -> [b, d].
+        network: [b, c, h, w], of texts [b, l], of sounds [b, p, 1, t, m] -> [b, d].
         inputs: n samples, at least one.
         progress: Told after every batch.
         activity: What to call it there.
@@ -86,10 +86,11 @@ def _of_one_length(inputs: BatchSource, places: NDArray[np.int64]) -> list[NDArr
 
 def batch_size(network: nn.Module) -> int:
     """Of every batch that goes through the network here."""
+    from pipelines.core.patch_pooling import PatchPooling
     from pipelines.core.text_network import TextNetwork
 
-    is_of_texts = any(isinstance(module, TextNetwork) for module in network.modules())
-    return (TEXT_BATCH_SIZES if is_of_texts else BATCH_SIZES)[_device(network).type]
+    has_lengths = any(isinstance(module, TextNetwork | PatchPooling) for module in network.modules())
+    return (BATCH_SIZES_OF_LENGTHS if has_lengths else BATCH_SIZES)[_device(network).type]
 
 
 def _outputs(network: nn.Module, batch: torch.Tensor, at_once: int, precision: Precision) -> tuple[NDArray[np.float32], int]:

@@ -47,7 +47,8 @@ def loaded_batches(
         device: Where the batches will be used, for example `cpu` or `cuda:0`.
 
     Yields:
-        float32 [b, ...] on the CPU, images [b, c, h, w] in channels_last, texts int64 [b, l]; in pinned memory where they go to CUDA.
+        float32 [b, ...] on the CPU, images [b, c, h, w] in channels_last, texts int64 [b, l], sounds [b, p, 1, t, m]; in pinned memory
+        where they go to CUDA.
 
     Raises:
         DataError, IntegrityError: What `source.batch` raised, in the place of the batch that it belongs to.

@@ -1,4 +1,4 @@
-"""A network on its device, in the precision that it is trained in: where every training by gradient of labelled samples begins.
+"""A network on its device, in the precision that it is trained in: where trainings by gradient begin.
 
 Letters for shapes: m compared samples; further axes are of one sample.
 """

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from pipelines.core.bundle import MANIFEST, bundle_id, read_manifest, verify_files
-from pipelines.core.errors import ConfigurationError, IntegrityError, RefusedError
+from pipelines.core.errors import ConfigurationError, ConflictError, IntegrityError
 from pipelines.versioning import git
 from pipelines.versioning.dataset import DATA_FILE, committed_dataset, parse_dvc_file
 from pipelines.versioning.dvc_repository import open_dvc, push_objects, require_remote, wait_for_dvc
@@ -133,7 +133,7 @@ def register(root: Path, bundle: Path, records: Mapping[str, bytes], message: st
         dataset: Digest of the dataset version that the bundle was made from; None does not compare.
 
     Raises:
-        RefusedError: Another dataset version is in use by now.
+        ConflictError: Another dataset version is in use by now.
         ConfigurationError: Wrong records, no committed dataset, no identity or remote, or a lock that stays.
         IntegrityError: The bundle's files are not those that were sealed.
     """
@@ -167,7 +167,7 @@ def registered_bundle(root: Path) -> str | None:
 
 def _refuse_other_dataset(in_use: str, made_from: str | None) -> None:
     if made_from is not None and made_from != in_use:
-        raise RefusedError(
+        raise ConflictError(
             got=f"a bundle made from the dataset {made_from}, while data.dvc names {in_use} by now.",
             allowed="a bundle of the dataset version in use: a tag names both.",
             next_step="run `regraft retrain` again.",

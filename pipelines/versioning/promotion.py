@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from pipelines.core.errors import ConfigurationError, RefusedError
+from pipelines.core.errors import ConfigurationError, ConflictError
 from pipelines.versioning import git
 from pipelines.versioning.bundles import materialise
 from pipelines.versioning.champions import ChampionRecord, assignments, champion, latest_assignment, taken_back_by, version_at
@@ -55,7 +55,7 @@ def promote(
             champion when the call begins.
 
     Raises:
-        RefusedError: Another version has become champion since; says which, when and why.
+        ConflictError: Another version has become champion since; says which, when and why.
         ConfigurationError: Unknown or deregistered version, no identity, a lock that stays.
         IntegrityError: The version's bundle cannot be read.
     """
@@ -75,7 +75,7 @@ def rollback(root: Path, project: str, why: str, to: str | None = None) -> Promo
         to: A registered version; by default the champion before this one.
 
     Raises:
-        RefusedError: The champion changed meanwhile.
+        ConflictError: The champion changed meanwhile.
         ConfigurationError: There is no earlier champion, or no such version.
         IntegrityError: The bundle to go back to cannot be read. That of the present champion need not be readable.
     """
@@ -140,12 +140,12 @@ def _require_active(project: str, version: str, tags: Sequence[RegistryTag]) -> 
         )
 
 
-def _overtaken(root: Path, project: str, version: str, seen: str | None) -> RefusedError:
+def _overtaken(root: Path, project: str, version: str, seen: str | None) -> ConflictError:
     record = champion(root, project)
     winner = "nobody"
     if record:
         winner = f"{record.version} (since {record.promoted_at:%Y-%m-%d %H:%M:%S} UTC, by {record.promoted_by}: {record.why})"
-    return RefusedError(
+    return ConflictError(
         got=f"{version} of {project}, judged against {f'the champion {seen}' if seen else 'no champion'}; the champion is now {winner}.",
         allowed="a decision against the champion of now.",
         next_step="judge it again with `regraft retrain` or `regraft evaluate`, or promote it knowingly with `regraft promote`.",

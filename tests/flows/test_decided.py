@@ -9,10 +9,13 @@ import pytest
 
 from flows import decided
 from flows.decided import decided_before, forget_decided, is_told, keep_decided, settle_untold
+from flows.pending import PendingApproval, save_pending
 from flows.records import Outcome, RunRecord, read_record, save_record
 from flows.result import Result
 from flows.session import Session
 from flows.trigger_rows import attempts
+from pipelines.gates.decision import Forced, Judgement
+from pipelines.gates.human_approval import not_asked
 from pipelines.versioning.registry import ChampionRecord
 from pipelines.workspace import Workspace
 from tests.conftest import git
@@ -101,6 +104,80 @@ def test_a_promotion_is_told_where_its_record_is_there_and_nothing_is_left_to_do
     assert is_told(session, "r1") is None
     save_record(session.workspace, record("r2", "skipped"))
     assert is_told(session, "r2") is None, "who starts it again wants it to look again"
+
+
+def test_a_refusal_that_is_told_stands_where_its_run_is_started_again(session: Session, told: list[tuple[str, str]]) -> None:
+    """The policy would only find that these data were refused, and the judgement would give way to `skipped`."""
+    keep_decided(session, Result(record("r1", "refused")))
+    assert is_told(session, "r1") is None
+    settle_untold(session, "now")
+    assert told == [("r1", "refused")]
+    kept = is_told(session, "r1")
+    assert kept is not None
+    assert (kept.outcome, kept.decisions) == ("refused", [GATE])
+
+
+def test_a_refusal_that_still_waits_for_a_person_is_not_told(session: Session) -> None:
+    save_record(session.workspace, record("r1", "refused"))
+    assert is_told(session, "r1") is not None
+    waiting = PendingApproval(
+        record=record("r1", "waiting"),
+        deadline=BEGUN,
+        config="c",
+        outputs={},
+        champion_tag=None,
+        champion_evaluation=None,
+        judgement=Judgement.of([not_asked(Forced(reason="r", by="Ada"))]),
+    )
+    save_pending(session.workspace, waiting)
+    assert is_told(session, "r1") is None
+
+
+def damaged(session: Session, item: RunRecord) -> Path:
+    keep_decided(session, Result(item))
+    path = session.workspace.state / "decided" / f"{item.run}.json"
+    path.write_text('{"record": ')
+    return path
+
+
+def test_what_cannot_be_read_is_not_told_and_is_set_aside(
+    session: Session, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_record(session.workspace, record("r1", "promoted"))
+    path = damaged(session, record("r1", "promoted"))
+    promoted_by("r1", monkeypatch)
+    assert is_told(session, "r1") is None
+    found = decided_before(session, "r1")
+    assert found is not None
+    assert (found.record.outcome, found.record.version) == ("promoted", "v0.0.2")
+    assert (path.exists(), path.with_suffix(".unreadable").read_text()) == (False, '{"record": ')
+    (said,) = [item.getMessage() for item in caplog.records if item.name == "flows.kept_runs"]
+    assert said.endswith("cannot be read; it was renamed to r1.unreadable.")
+
+
+@pytest.mark.parametrize(("outcome", "stands"), [("refused", True), ("skipped", False), ("promoted", False)])
+def test_without_a_promotion_only_a_recorded_refusal_stands_where_the_file_cannot_be_read(
+    session: Session, outcome: Outcome, stands: bool
+) -> None:
+    save_record(session.workspace, record("r1", outcome))
+    damaged(session, record("r1", outcome))
+    found = decided_before(session, "r1")
+    assert (found is not None) is stands
+    assert found is None or found.record == record("r1", outcome)
+
+
+def test_the_next_run_tells_a_promotion_whose_file_cannot_be_read(
+    session: Session, told: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promoted_by("r1", monkeypatch)
+    damaged(session, record("r1", "promoted"))
+    other = damaged(session, record("r2", "refused", "other"))
+    now = damaged(session, record("now", "promoted"))
+    for _ in range(2):
+        settle_untold(session, "now")
+    assert told == [("r1", "promoted")]
+    assert other.exists(), "another project's, for all that is known"
+    assert now.exists()
 
 
 def test_the_next_run_tells_what_others_have_left(session: Session, told: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:

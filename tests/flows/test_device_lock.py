@@ -7,15 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from threading import Timer
 from typing import Any
 
+import httpx
 import pytest
 from filelock import FileLock
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+from prefect.exceptions import ObjectNotFound
 
 from flows.device_lock import alone_on, lock_file
-from flows.device_slots import limit_name
+from flows.device_slots import _taken, limit_name
 from pipelines.core.errors import RefusedError
 from tests.flows.conftest import CHECKOUT, Stack
 
@@ -124,6 +129,49 @@ def test_a_killed_training_is_named_and_leaves_the_device_free(tmp_path: Path, c
         pass
 
 
+def failing_at_release(error: Exception) -> Callable[..., AbstractContextManager[None]]:
+    """As Prefect's own, which asks the server in its `finally`."""
+
+    @contextmanager
+    def concurrency(*_: object, **__: object) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            raise error
+
+    return concurrency
+
+
+RELEASE_ERRORS = [
+    httpx.ConnectError("refused"),
+    httpx.ReadTimeout("late"),
+    ConcurrencySlotAcquisitionError("no"),
+    ObjectNotFound(http_exc=ValueError("gone")),
+    ConnectionResetError("reset"),
+]
+
+
+@pytest.mark.parametrize("error", RELEASE_ERRORS, ids=lambda error: type(error).__name__)
+def test_a_server_that_fails_at_the_end_does_not_end_the_run(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("prefect.concurrency.sync.concurrency", failing_at_release(error))
+    with ExitStack() as held:
+        assert _taken(held, ["gpu-1", "gpu-2"])
+    own, held = MemoryError("its own"), ExitStack()
+    assert _taken(held, ["gpu-1", "gpu-2"])
+    assert held.__exit__(MemoryError, own, None) is False, "an error of the training goes on"
+    said = [record.getMessage() for record in caplog.records if record.name == "flows.device_slots"]
+    assert len(said) == 2
+    assert said[0].startswith(f"The server did not take back the slot of gpu-1, gpu-2 ({type(error).__name__}: ")
+
+
+def test_what_is_no_fault_of_the_server_is_not_kept_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prefect.concurrency.sync.concurrency", failing_at_release(ValueError("a mistake")))
+    with pytest.raises(ValueError, match="a mistake"), ExitStack() as held:
+        assert _taken(held, ["gpu-1"])
+
+
 @pytest.mark.slow
 def test_retrainings_of_two_deployments_take_turns_by_the_servers_limit_alone(stack: Stack, tmp_path: Path) -> None:
     """Each has a lock folder of its own, as two containers of one machine have."""
@@ -147,3 +195,27 @@ def test_retrainings_of_two_deployments_take_turns_by_the_servers_limit_alone(st
         while client.read_global_concurrency_limit_by_name(limit_name("cpu")).active_slots and time.monotonic() < deadline:
             time.sleep(0.5)
         assert client.read_global_concurrency_limit_by_name(limit_name("cpu")).active_slots == 0, "the slot was not given back"
+
+
+@pytest.mark.slow
+def test_a_slot_that_a_restarted_server_has_forgotten_is_given_back(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+
+    monkeypatch.setattr("flows.slot_holders._ABANDONED_AFTER_SECONDS", 1.0)
+    name = limit_name("gpu-forgotten")
+    monkeypatch.setattr("flows.device_lock.device_names", lambda _: ["gpu-forgotten"])
+
+    @flow(name="train-after-a-restart", persist_result=False)
+    def train() -> int:
+        with alone_on("cuda", 1, "this one", tmp_path), get_client(sync_client=True) as client:
+            return client.read_global_concurrency_limit_by_name(name).active_slots
+
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(name, 1)
+        client.increment_concurrency_slots([name], 1, "concurrency")  # without a lease, as after its loss
+    assert train() == 1
+    said = [record.getMessage() for record in caplog.records if record.name == "flows.slot_holders"]
+    assert [line.split(" as taken")[0] for line in said] == [f"The server has counted the slot of {name}"]

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +16,7 @@ import pytest
 
 from flows.background import is_alive, write_record
 from flows.environment import API_URL, apply_environment
-from flows.server import prefect_server, running_server, start_server, stop_server
+from flows.server import _environment, prefect_server, running_server, start_server, stop_server
 from flows.server_record import ServerRecord, record_path, recorded_server
 from flows.worker import prefect_worker, start_worker
 from pipelines.core.errors import ConfigurationError, RegraftError
@@ -199,3 +201,14 @@ class _Steps:
         assert "server" in activity
         assert self.last < done <= total
         self.last = done
+
+
+@pytest.mark.slow
+def test_the_leases_of_slots_outlive_the_server(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Prefect itself reads the environment that the server is started with."""
+    code = "from prefect.server.concurrency.lease_storage import get_concurrency_lease_storage as get; print(get().storage_path)"
+    found = subprocess.run([sys.executable, "-c", code], env=_environment(workspace, 4200), capture_output=True, text=True, check=True)
+    assert Path(found.stdout.strip()) == workspace.prefect_home / "concurrency_leases"
+    name = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
+    monkeypatch.setenv(name, "a.storage.of.the.users")
+    assert _environment(workspace, 4200)[name] == "a.storage.of.the.users"

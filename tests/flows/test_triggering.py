@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from flows.device_wait import Wait
 from flows.exclusive import is_writing, only_writer
 from flows.ingestion import NewLabels
 from flows.pending import PendingApproval, all_pending, config_digest, save_pending
@@ -22,7 +23,7 @@ from flows.triggering import consider_retraining, failure_noted, learn_from_feed
 from flows.unanswered import _settle
 from monitoring.trigger.decision import TriggerDecision
 from pipelines.config import ProjectConfig, TriggerSection
-from pipelines.core.errors import DataError
+from pipelines.core.errors import DataError, RefusedError
 from pipelines.core.request_log import FeedbackRecord, log_time
 from pipelines.gates.decision import Forced, Judgement
 from pipelines.gates.human_approval import not_asked
@@ -143,6 +144,31 @@ def test_one_that_failed_is_a_row_and_is_not_started_again_at_once(session: Sess
     assert asked(with_trigger(session, failure_cooldown_minutes=0), run="r3").starts
 
 
+@pytest.mark.parametrize("kind", ["drift", "labels"])
+def test_one_that_failed_before_the_policy_was_asked_counts_as_a_start(session: Session, kind: str) -> None:
+    """Data that nobody has committed, for one; each new failure doubles the wait, and the week is used up."""
+    uncommitted = DataError(got="uncommitted data.", allowed="committed data.", next_step="commit them.")
+    failing(session, "r1", uncommitted, kind)
+    failing(session, "r1", uncommitted, kind)
+    assert len(look(session, DRIFT).starts) == 1, "the same run, started again"
+    again = asked(session, run="r2")
+    assert (again.action, "the last failed at" in again.reason) == ("none", True)
+    assert asked(session, run="r1").starts, "it does not stand in its own way"
+    failing(session, "r3", uncommitted, kind)
+    assert "2 failed in a row, the last at" in asked(session, run="r4").reason
+    patient = with_trigger(session, failure_cooldown_minutes=0, max_retrainings_per_week=2)
+    assert "2 were started in the last seven days" in asked(patient, run="r4").reason
+    record(session, "p1", "refused", "person")
+    assert asked(session, run="r5").starts
+
+
+@pytest.mark.parametrize("kind", ["person", "schedule", "adapt"])
+def test_a_failure_of_what_no_event_started_is_no_start(session: Session, kind: str) -> None:
+    failing(session, "r1", MemoryError(), kind)
+    assert look(session, DRIFT).starts == ()
+    assert asked(session, run="r2").starts
+
+
 def test_a_persons_run_that_got_to_its_end_ends_the_wait(session: Session) -> None:
     assert asked(session, run="r1").starts
     failing(session, "r1", MemoryError())
@@ -160,6 +186,19 @@ def test_what_is_no_failure_is_not_noted(session: Session) -> None:
         with pytest.raises(signal), failure_noted(session, "r1", "drift"):
             raise signal
     assert attempts(session) == []
+
+
+def test_one_that_was_refused_its_turn_has_not_failed(session: Session) -> None:
+    assert asked(session, run="r1").starts
+    failing(session, "r1", Wait.of(0.001, "r1").over("the device", "another run"))
+    assert [row.action for row in attempts(session)] == ["retrain"]
+    assert asked(session, run="r2").starts
+
+
+def test_one_that_a_check_refused_has_failed(session: Session) -> None:
+    """As where the served Bento answers differently from the bundle: it will again."""
+    failing(session, "r1", RefusedError(got="another answer.", allowed="the bundle's.", next_step="look."))
+    assert [row.action for row in attempts(session)] == ["failed"]
 
 
 def test_a_failure_that_cannot_be_kept_does_not_hide_what_failed(session: Session) -> None:

@@ -154,7 +154,7 @@ def test_an_entry_names_one_pinned_source(tmp_path: Path, changes: dict[str, Any
         ({"method": {"kind": "fine_tune", "drop_path": 0.1}}, "drop_path is for backbones of timm"),
         ({"gates": [{"kind": "robustness", "corruptions": ["blur"]}]}, "asks for blur; corruptions of task: text are typos"),
         ({"data": {"slices": ["text"]}}, "data.slices names text, which holds the samples themselves"),
-        ({"trigger": {"adapt_without_labels": True}}, "adaptation: method adapt is not there for task: text"),
+        ({"trigger": {"adapt_without_labels": True}, "adaptation": {"by": "bn"}}, "adaptation: .*transformers of texts have none"),
     ],
 )
 def test_what_does_not_go_with_texts_is_refused(tmp_path: Path, changes: dict[str, Any], match: str) -> None:

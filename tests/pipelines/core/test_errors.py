@@ -5,12 +5,19 @@ import pickle
 import pytest
 
 from pipelines.core import errors
-from pipelines.core.errors import ConfigurationError, DataError, Finding, IntegrityError, RefusedError, RegraftError
+from pipelines.core.errors import ConfigurationError, ConflictError, DataError, Finding, IntegrityError, RefusedError, RegraftError
 
 
 @pytest.mark.parametrize(
     ("kind", "exit_code", "http_status"),
-    [(RegraftError, 4, 500), (ConfigurationError, 2, 400), (DataError, 3, 422), (IntegrityError, 3, 500), (RefusedError, 1, 409)],
+    [
+        (RegraftError, 4, 500),
+        (ConfigurationError, 2, 400),
+        (DataError, 3, 422),
+        (IntegrityError, 3, 500),
+        (RefusedError, 1, 409),
+        (ConflictError, 1, 409),
+    ],
 )
 def test_whose_fault_decides_exit_code_and_status(kind: type[RegraftError], exit_code: int, http_status: int) -> None:
     assert (kind.exit_code, kind.http_status) == (exit_code, http_status)

@@ -9,7 +9,7 @@ import gto.api
 import pytest
 from dvc.api import artifacts_show
 
-from pipelines.core.errors import ConfigurationError, IntegrityError, RefusedError
+from pipelines.core.errors import ConfigurationError, ConflictError, IntegrityError
 from pipelines.versioning.champions import champion, champion_at, history
 from pipelines.versioning.promotion import promote, rollback
 from pipelines.versioning.registry_lock import registry_lock
@@ -60,7 +60,7 @@ def test_promoting_the_champion_again_changes_nothing(promoted) -> None:
 def test_a_decision_against_a_champion_of_the_past_is_refused(promoted) -> None:
     for judged_against in ("v0.0.1", None):
         with pytest.raises(
-            RefusedError,
+            ConflictError,
             match=r"v0\.0\.3 of digits, judged against .*; the champion is now v0\.0\.2 \(since .* UTC, by Ada .*: better on every",
         ):
             promote(promoted.root, "digits", "v0.0.3", "better", {}, judged_against=judged_against)
