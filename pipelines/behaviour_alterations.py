@@ -26,8 +26,8 @@ ALTERATIONS: Mapping[str, tuple[str, ...]] = {
     "text": ("replace", "prepend", "append", "case", "typo_frac"),
     "audio": ("gain_db", "noise_db", "low_pass_frac"),
 }
-_ZERO_CHANGES_NOTHING = ("rotate_degrees", "brightness", "gain_db")
 _ALL = tuple(name for names in ALTERATIONS.values() for name in names)
+_ZERO_CHANGES_NOTHING = ("rotate_degrees", "brightness", "gain_db")
 
 
 class Alteration(Section):
@@ -96,7 +96,7 @@ def altered(content: bytes, alteration: Alteration, spec: Preprocess) -> bytes:
         spec: Of the bundle that will be asked.
 
     Raises:
-        DataError: It does not decode, or is a text or a picture that the change leaves as it is, which would show nothing.
+        DataError: It does not decode, or is a text that the change leaves as it is, which would show nothing.
     """
     ((name, value),) = alteration.chosen
     if isinstance(spec, ImagePreprocess):
@@ -117,16 +117,12 @@ def altered_text(content: bytes, alteration: Alteration) -> bytes:
     }
     after = changes[name](text, value).encode()
     if after == content:
-        raise _unchanged(f"a text of {len(text)} characters", name)
+        raise DataError(
+            got=f"a text of {len(text)} characters that {name} leaves as it is.",
+            allowed="texts that the alteration changes: of others a test shows nothing.",
+            next_step="correct `alter`, or leave the text out of the test.",
+        )
     return after
-
-
-def _unchanged(what: str, name: str) -> DataError:
-    return DataError(
-        got=f"{what} that {name} leaves as it is.",
-        allowed="inputs that the alteration changes: of others a test shows nothing.",
-        next_step="correct `alter`, or leave the input out of the test.",
-    )
 
 
 def _altered_picture(content: bytes, name: str, value: Any, spec: ImagePreprocess) -> bytes:
@@ -142,11 +138,7 @@ def _altered_picture(content: bytes, name: str, value: Any, spec: ImagePreproces
         "blur_px": blurred,
         "brightness": brightened,
     }
-    after = changes[name](image, value)
-    # Of the pixels: the file becomes another one, and a JPEG that is opened smaller than it is would give other network inputs.
-    if after.size == image.size and after.tobytes() == image.tobytes():
-        raise _unchanged(f"a picture of {image.width} x {image.height} px", name)
-    return png(after)
+    return png(changes[name](image, value))
 
 
 def _altered_sound(content: bytes, name: str, value: float) -> bytes:

@@ -14,7 +14,7 @@ from pipelines.behaviour_alterations import Alteration, altered
 from pipelines.behaviour_answers import TestResult, ask_behaviour, read_behaviour_results
 from pipelines.behaviour_inputs import input_digests
 from pipelines.core.bundle import file_sha256
-from pipelines.core.errors import DataError, IntegrityError
+from pipelines.core.errors import IntegrityError
 from pipelines.core.predict import Predictor
 from tests.pipelines.gates.conftest import build_bundle
 
@@ -34,10 +34,7 @@ def workspace(tmp_path: Path) -> Path:
         Image.fromarray(noise).save(tmp_path / "pictures" / f"{row}.png")
     half = np.zeros((32, 32), dtype=np.uint8)
     half[:, 16:] = np.arange(256, dtype=np.uint8).reshape(32, -1)[:, :1]
-    symmetric = np.concatenate([half[:, 16:], half[:, 16:][:, ::-1]], axis=1)
-    Image.fromarray(symmetric).save(tmp_path / "pictures" / "symmetric.png")
-    symmetric[3, 3] += 1
-    Image.fromarray(symmetric).save(tmp_path / "pictures" / "nearly.png")
+    Image.fromarray(np.concatenate([half[:, 16:], half[:, 16:][:, ::-1]], axis=1)).save(tmp_path / "pictures" / "symmetric.png")
     (tmp_path / "out").mkdir()
     return tmp_path
 
@@ -57,32 +54,14 @@ def other(label: str) -> str:
     return "dog" if label == "cat" else "cat"
 
 
-def test_a_mirrored_picture_that_is_nearly_symmetric_is_the_same_and_a_noisy_one_is_not(bundle: Path, workspace: Path) -> None:
-    test = {"name": "mirrored", "alter": {"flip": "horizontal"}, "max_change": 5e-5}
-    good = ask(bundle, workspace, invariance=[test | {"files": "pictures/nearly.png"}])
+def test_a_mirrored_symmetric_picture_is_the_same_and_a_noisy_one_is_not(bundle: Path, workspace: Path) -> None:
+    test = {"name": "mirrored", "alter": {"flip": "horizontal"}, "max_change": 1e-6}
+    good = ask(bundle, workspace, invariance=[test | {"files": "pictures/symmetric.png"}])
     assert (good.n_passed, good.n_needed) == (1, 1)
-    assert good.inputs[0].sha256 == file_sha256(workspace / "pictures" / "nearly.png")
+    assert good.inputs[0].sha256 == file_sha256(workspace / "pictures" / "symmetric.png")
     bad = ask(bundle, workspace, invariance=[test | {"files": "pictures/0.png"}])
     assert bad.n_passed == 0
     assert "a probability changed by" in bad.inputs[0].said
-
-
-def test_a_picture_that_its_test_leaves_as_it_is_is_refused(bundle: Path, workspace: Path) -> None:
-    """Any model whatever would pass."""
-    for change in ({"flip": "horizontal"}, {"crop_frac": 0.999}, {"blur_px": 0.01}):
-        with pytest.raises(DataError, match=rf"a picture of 32 x 32 px that {next(iter(change))} leaves as it is"):
-            ask(bundle, workspace, invariance=[{"name": "same", "files": "pictures/symmetric.png", "alter": change}])
-    plain = Image.new("L", (32, 32), 128)
-    plain.save(workspace / "pictures" / "plain.png")
-    with pytest.raises(DataError, match=r"1 inputs of the behaviour test saved that jpeg 95 leaves as they are for the network") as raised:
-        ask(bundle, workspace, invariance=[{"name": "saved", "files": "pictures/[0p]*.png", "alter": {"jpeg": 95}}])
-    assert [finding.where for finding in raised.value.findings] == ["pictures/plain.png"]
-
-
-@pytest.mark.parametrize("name", ["rotate_degrees", "brightness", "gain_db"])
-def test_an_alteration_by_nothing_is_refused_where_it_is_read(name: str) -> None:
-    with pytest.raises(ValidationError, match=rf"{name}: 0 changes nothing"):
-        Alteration.model_validate({name: 0})
 
 
 def test_an_answer_that_changes_fails_without_any_limit(bundle: Path, workspace: Path) -> None:
@@ -146,3 +125,9 @@ def test_an_input_that_changes_meanwhile_is_refused(bundle: Path, workspace: Pat
     with pytest.raises(IntegrityError, match=r"pictures/0\.png of a behaviour test, which changed"):
         ask_behaviour(bundle, workspace, tests, inputs, workspace / "out")
     assert not list((workspace / "out").iterdir())
+
+
+@pytest.mark.parametrize("name", ["rotate_degrees", "brightness", "gain_db"])
+def test_an_alteration_by_nothing_is_refused_where_it_is_read(name: str) -> None:
+    with pytest.raises(ValidationError, match=rf"{name}: 0 changes nothing"):
+        Alteration.model_validate({name: 0})

@@ -74,12 +74,6 @@ def test_a_word_that_says_nothing_leaves_the_answer_and_one_of_the_other_label_m
     assert all(one not in decision.model_dump_json() for decision in decisions for one in given)
 
 
-def test_capitals_show_nothing_of_a_network_that_reads_none(texts: PackagedRun) -> None:
-    test = {"name": "loud", "texts": ["the soup with salt", "an old anchor"], "alter": {"case": "upper"}}
-    with pytest.raises(DataError, match=r"2 inputs of the behaviour test loud that case upper leaves as they are for the network"):
-        judged(texts, invariance=[test])
-
-
 def test_files_of_texts_are_asked_too_and_answers_are_the_predictors(texts: PackagedRun) -> None:
     root = texts.stages.workspace.root
     (root / "behaviour").mkdir()
